@@ -1,0 +1,88 @@
+# `make run` and `make test` set up what they need first, and only what is missing.
+#   DSM_MPI=wheel   MPICH and serial h5py from PyPI, instead of the system's Open MPI and parallel HDF5
+#   DSM_MARCH=…     instruction set of the kernels (setup.py); unset: this machine's; empty: generic
+#   RANKS=N         ranks of `make run`
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help setup run test lint bench clean FORCE
+
+PYTHON ?= python3
+# nproc would count OMP_NUM_THREADS, not cores.
+RANKS ?= $(shell n=$$(env -u OMP_NUM_THREADS nproc); echo $$((n < 2 ? n : 2)))
+MPIRUN ?= mpirun
+PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
+# First in PATH: the wheel fallback has its own mpirun. One thread per rank: BLAS must not start more.
+WITH := PATH="$(CURDIR)/.venv/bin:$$PATH" OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
+# Open MPI refuses root, and more ranks than cores (the last line: version 5).
+export OMPI_ALLOW_RUN_AS_ROOT := 1
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
+export OMPI_MCA_rmaps_base_oversubscribe := 1
+export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: .venv/package ## system packages, .venv, parallel h5py, the program (.venv/bin/dsm)
+	@.venv/bin/python tools/setup_report.py $$(cut -d' ' -f1 .venv/mpi)
+
+run: setup ## the quickstart: simulate, analyze, plot into results/
+	mkdir -p results
+	$(WITH) $(MPIRUN) -n $(RANKS) .venv/bin/dsm run inputs/quickstart.yaml -o results/quickstart.h5 --overwrite
+	.venv/bin/dsm analyze results/quickstart.h5
+	.venv/bin/dsm plot results/quickstart.h5 --kind profile -o results/quickstart_profile.png
+	.venv/bin/dsm plot results/quickstart.h5 --kind relaxation -o results/quickstart_relaxation.png
+
+test: lint ## lint, then all tests
+	$(WITH) .venv/bin/python -m pytest
+
+lint: setup ## ruff and mypy
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench: setup .venv/bench ## benchmarks
+	$(WITH) .venv/bin/python -m benchmarks
+
+clean: ## remove what make made, .venv included; results/ stays
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -f dsm_hpc/kernels/*.so $(patsubst %.pyx,%.c,$(wildcard dsm_hpc/kernels/*.pyx))
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# The files below .venv are stamps. This one is looked at every time (FORCE) and names the MPI and the
+# checkout: another MPI, a moved checkout or a Python that is gone needs a new .venv.
+.venv/mpi: FORCE
+	@made="$$(PYTHON="$(PYTHON)" tools/system-packages.sh) $(CURDIR)"; \
+	if [ "$$made" != "$$(cat $@ 2>/dev/null)" ] || ! .venv/bin/python -c ''; then \
+	    "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "set-up: Python 3.11 or newer is needed")'; \
+	    rm -rf .venv; "$(PYTHON)" -m venv .venv; echo "$$made" > $@; \
+	fi
+
+# Without --no-build-isolation and H5PY_SETUP_REQUIRES=0 pip compiles an old mpi4py for ten minutes;
+# without --no-cache-dir it may take a serial wheel, or one for another MPI, that was built earlier.
+.venv/h5py: .venv/mpi
+	@$(PIP) mpi4py numpy cython pkgconfig 'setuptools>=77.0.1' wheel
+	@if grep -q '^system ' $<; then \
+	    echo "set-up: building h5py against parallel HDF5, about two minutes, once"; \
+	    CFLAGS="-O1 -g0" HDF5_MPI=ON CC=mpicc HDF5_PKGCONFIG_NAME=hdf5-openmpi H5PY_SETUP_REQUIRES=0 \
+	        $(PIP) --no-cache-dir --no-build-isolation --no-binary=h5py h5py==3.16.0; \
+	else \
+	    $(PIP) mpich h5py==3.16.0; \
+	fi
+	@touch $@
+
+.venv/march: FORCE | .venv/mpi
+	@march='$(if $(filter undefined,$(origin DSM_MARCH)),native,$(DSM_MARCH))'; \
+	[ -e $@ ] && [ "$$march" = "$$(cat $@)" ] || echo "$$march" > $@
+
+.venv/package: .venv/h5py .venv/march setup.py pyproject.toml $(wildcard $(addprefix dsm_hpc/kernels/*.,pyx pxd h))
+	@echo "set-up: building the kernels and installing the program"
+	@$(PIP) --no-build-isolation -e '.[test,dev]'
+	@touch $@
+
+.venv/bench: .venv/package
+	@$(PIP) --no-build-isolation -e '.[bench]'
+	@touch $@

@@ -1,0 +1,106 @@
+"""What a run needs: walkers, memory per rank, size of the results file."""
+
+import os
+from math import ceil
+
+from dsm_hpc.config import Config, Job
+from dsm_hpc.ensemble import WalkerKey
+from dsm_hpc.errors import InputError
+from dsm_hpc.parallel.decomposition import Decomposition, decompose
+from dsm_hpc.storage.layout import layout
+
+PROGRAM_BYTES = 130 << 20
+"""Interpreter, libraries and MPI of one rank, measured on Debian 12 with Open MPI."""
+
+HEADER_BYTES = 60 << 10
+"""Header of a results file, measured."""
+
+
+def sample_bytes(config: Config) -> int:
+    """Memory of one sample: wiring, teacher, and its signs over both sets."""
+    network = config.network
+    layers = network.depth + 1
+    signs = 8 * layers * network.width * (_words(config.patterns.train) + _words(config.patterns.test))
+    return 12 * network.weight_count + signs + 8 * network.width * _words(config.patterns.test)
+
+
+def walker_bytes(config: Config) -> int:
+    """Memory of one walker (kernels/student.pyx), its remembered states and its signs over the test set."""
+    network, train = config.network, config.patterns.train
+    padded = ceil(network.width / 8) * 8
+    layers = network.depth + 1
+    fully_connected = network.inputs == network.width
+    weights = 8 * network.weight_count
+    above = 4 * network.depth * network.width * padded if fully_connected else 12 * network.weight_count
+    by_perceptron = 4 * network.depth * network.width * 64 * _words(train)
+    by_pattern = 4 * (network.depth - 1) * train * padded
+    signs = 8 * layers * network.width * _words(train)
+    tests = 8 * layers * network.width * _words(config.patterns.test)
+    remembered = len(layout(config).coordinates["waiting"]) * (weights + signs)
+    return weights + above + by_perceptron + by_pattern + signs + tests + remembered + train * (padded // 8 + 8)
+
+
+def rank_bytes(config: Config, walkers: tuple[WalkerKey, ...]) -> int:
+    """Memory of a rank with these walkers."""
+    samples = len({key.sample for key in walkers})
+    return PROGRAM_BYTES + samples * sample_bytes(config) + len(walkers) * walker_bytes(config)
+
+
+def file_bytes(config: Config) -> int:
+    """Size of the results file."""
+    return HEADER_BYTES + layout(config).bytes
+
+
+def check_memory(config: Config) -> None:
+    """Raises InputError if one walker alone does not fit this machine's memory."""
+    needed = PROGRAM_BYTES + sample_bytes(config) + walker_bytes(config)
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise InputError(
+            f"network, patterns: one student needs {_size(needed)} of memory, this machine has {_size(there)}: "
+            "make width, depth, fan_in or train smaller"
+        )
+
+
+def describe(job: Job, ranks: int) -> str:
+    """What `dsm validate` prints."""
+    return "\n\n".join(
+        (f"# point {point.name}\n" if job.is_scan else "") + _describe(point.config, ranks) for point in job.points
+    )
+
+
+def _describe(config: Config, ranks: int) -> str:
+    spread = decompose(config, ranks)
+    return "\n".join([config.as_yaml().rstrip(), "", *_costs(config, spread, ranks)])
+
+
+def _costs(config: Config, spread: Decomposition, ranks: int) -> list[str]:
+    ensemble, shape = config.ensemble, layout(config)
+    walkers, times = len(spread.walkers), shape.coordinates["time"]
+    most = max(rank_bytes(config, spread.of(rank)) for rank in range(ranks))
+    lines = [
+        f"walkers:         {walkers} = {ensemble.samples} samples x {len(ensemble.starts)} starts x "
+        f"{ensemble.clones} clones x {len(config.dynamics.betas)} betas",
+        f"proposals:       {walkers * config.schedule.sweeps * config.network.weight_count:.3g} in all, "
+        f"{config.network.weight_count} per sweep of one walker",
+        f"measurements:    {len(times)}, at t = {', '.join(str(t) for t in times[:4])}"
+        + (f", ..., {times[-1]}" if len(times) > 4 else ""),
+        f"memory per rank: {_size(most)} on {ranks} rank{'s' * (ranks > 1)} "
+        f"({_size(walker_bytes(config))} per walker, {_size(sample_bytes(config))} per sample)",
+        f"results file:    {_size(file_bytes(config))}",
+    ]
+    if ranks > walkers:
+        lines.append(f"ranks:           {ranks} are more than the {walkers} walkers: start at most {walkers}")
+    return lines
+
+
+def _words(patterns: int) -> int:
+    return ceil(patterns / 64)
+
+
+def _size(count: int) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.4g} {unit}"
+        count /= 1024  # type: ignore[assignment]
+    return f"{count:.4g} TiB"

@@ -1,0 +1,1 @@
+"""Walkers <-> ranks: who has what, and what ranks tell each other."""

@@ -1,0 +1,38 @@
+"""When to measure, in sweeps."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsm_hpc.config import LinearTimes, Schedule
+
+Times = NDArray[np.int64]
+
+
+def measurement_times(schedule: Schedule) -> Times:
+    """t = 0, then log-spaced or every so many sweeps; the last is always the end of the run."""
+    kind, sweeps = schedule.measurements, schedule.sweeps
+    if sweeps == 0:
+        return np.zeros(1, np.int64)
+    if isinstance(kind, LinearTimes):
+        times = np.arange(0, sweeps + 1, kind.every, dtype=np.int64)
+        return times if times[-1] == sweeps else np.append(times, sweeps)
+    return np.unique(np.concatenate([[0], _log_spaced(1, sweeps, kind.count)]))
+
+
+def waiting_times(schedule: Schedule) -> Times:
+    """The measurement times from which autocorrelations are counted: t = 0 and log-spaced ones before the end."""
+    times = measurement_times(schedule)
+    if schedule.waiting_times == 0 or len(times) < 2:
+        return np.empty(0, np.int64)
+    wanted = np.concatenate([[0], _log_spaced(1, int(times[-2]), schedule.waiting_times)])[: schedule.waiting_times]
+    nearest = np.abs(times[:-1] - wanted[:, None]).argmin(axis=1)
+    return np.unique(times[nearest])
+
+
+def _log_spaced(first: int, last: int, count: int) -> Times:
+    """At most `count` integers from first to last, both included."""
+    if last < first:
+        return np.empty(0, np.int64)
+    if count == 1:
+        return np.array([last], np.int64)
+    return np.unique(np.rint(np.geomspace(first, last, count)).astype(np.int64))

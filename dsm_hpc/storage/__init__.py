@@ -1,0 +1,1 @@
+"""The results file: its layout, who writes it and how, and where a run came from."""

@@ -1,0 +1,84 @@
+"""Where a results file comes from: program, libraries, machine, time."""
+
+import json
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+import dsm_hpc
+from dsm_hpc.kernels import build
+
+LIBRARIES = ("numpy", "scipy", "h5py", "mpi4py", "pydantic", "xarray")
+
+
+def provenance(hosts: list[str], mpi_library: str, seed: int, writer: str) -> dict[str, Any]:
+    """What a reader needs to run it again; `hosts` has one entry per rank."""
+    return {
+        "program": dsm_hpc.__version__,
+        **_git(),
+        "kernels": {"march": build.MARCH, "lanes": build.LANES, "flags": build.FLAGS, "compiler": build.COMPILER},
+        "python": platform.python_version(),
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "hdf5": h5py.version.hdf5_version,
+        "hdf5_mpi": bool(h5py.get_config().mpi),
+        "mpi": mpi_library,
+        "writer": writer,
+        "ranks": len(hosts),
+        "hosts": sorted(set(hosts)),
+        "seed": seed,
+        "start": now(),
+        "end": None,
+        "resumes": [],
+    }
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def finished(text: str) -> str:
+    """Provenance (JSON) with its end set to now."""
+    return json.dumps({**json.loads(text), "end": now()})
+
+
+def version_text() -> str:
+    """What `dsm --version` prints."""
+    git = _git()
+    revision = f" (git {git['git_revision'][:12]}{', with local changes' if git['git_dirty'] else ''})" if git["git_revision"] else ""
+    return "\n".join(
+        [
+            f"dsm_hpc {dsm_hpc.__version__}{revision}",
+            f"kernels: {build.LANES}, built with {build.FLAGS} (march: {build.MARCH}), compiler {build.COMPILER}",
+            f"h5py {h5py.version.version}, HDF5 {h5py.version.hdf5_version}, "
+            f"parallel: {'yes' if h5py.get_config().mpi else 'no (results are gathered on rank 0)'}",
+            f"python {platform.python_version()}, mpi4py {_version('mpi4py')}, numpy {_version('numpy')}",
+        ]
+    )
+
+
+def _git() -> dict[str, Any]:
+    """Revision of the source tree the program runs from, if it is one."""
+    folder = Path(dsm_hpc.__file__).resolve().parents[1]
+    if not (folder / ".git").exists():
+        return {"git_revision": None, "git_dirty": None}
+    try:
+        revision, status = (
+            subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True).stdout
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return {"git_revision": None, "git_dirty": None}
+    return {"git_revision": revision.strip(), "git_dirty": bool(status.strip())}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,211 @@
+"""Creating and writing the results file.
+
+Rank 0 creates the whole file alone: every dataset at full size, filled with NaN, its storage allocated.
+Later writes touch raw data only, never metadata, so that a killed job leaves a readable file and both
+writers produce the same bytes.
+"""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from dsm_hpc.errors import InputError, RunError
+from dsm_hpc.parallel.world import World
+from dsm_hpc.storage.boxes import boxes
+from dsm_hpc.storage.layout import FORMAT, FORMAT_VERSION, Layout, Variable
+from dsm_hpc.storage.provenance import finished
+
+Rows = list[int]
+"""Ascending flat positions on the owner axes of a variable."""
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Raises InputError if the results file cannot or must not be written.  Touches nothing."""
+    if path.exists() and not overwrite:
+        raise InputError(f"{path}: exists already; give --overwrite to replace it, or another name")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path}: no permission to write into {path.parent}")
+
+
+def make_folder(folder: Path) -> None:
+    """The folder of a scan's files, created where it is missing; raises InputError if it cannot be."""
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made a folder for the scan: {error.strerror}") from None
+
+
+def create(path: Path, layout: Layout, attributes: dict[str, Any]) -> None:
+    """Creates a results file, or replaces one in a single step.  Only rank 0 calls this."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        with h5py.File(temporary, "w") as file:
+            file.attrs.update({"format": FORMAT, "format_version": FORMAT_VERSION, "finished": 0} | attributes)
+            _create_datasets(file, layout)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be created: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def finish(path: Path) -> None:
+    """Marks the file as finished.  Only rank 0 calls this, after all ranks have closed it."""
+    with h5py.File(path, "r+") as file:
+        file.attrs["provenance"] = finished(file.attrs["provenance"])
+        file.attrs["finished"] = 1
+
+
+def _create_datasets(file: h5py.File, layout: Layout) -> None:
+    for axis, values in layout.coordinates.items():
+        if len(values):
+            kind = h5py.string_dtype() if values.dtype == object else values.dtype
+            scale = file.create_dataset(axis, data=values, dtype=kind)
+            scale.attrs["long_name"] = layout.meanings[axis]
+            scale.make_scale(axis)
+    # Early allocation: parallel writers cannot allocate, and a full disk is noticed now.
+    early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    early.set_fill_value(np.array(np.nan))
+    for variable in layout.variables:
+        space = h5py.h5s.create_simple(layout.shape(variable.dimensions))
+        group, _, name = variable.name.rpartition("/")
+        parent = file.require_group(group) if group else file
+        identifier = h5py.h5d.create(parent.id, name.encode(), h5py.h5t.IEEE_F64LE, space, dcpl=early)
+        dataset = h5py.Dataset(identifier)
+        dataset.attrs["long_name"] = variable.meaning
+        dataset.attrs["_FillValue"] = np.nan
+        for place, axis in enumerate(variable.dimensions):
+            dataset.dims[place].attach_scale(file[axis])
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+class Writer(Protocol):
+    """Writes blocks of a results file; every call is collective."""
+
+    def write(self, variable: Variable, rows: Rows, tail: tuple[slice, ...], block: NDArray[np.float64]) -> None:
+        """Writes block[n] to row rows[n] of the owner axes, at `tail` of the further axes."""
+
+    def flush(self) -> None:
+        """Hands what was written to the operating system."""
+
+    def __enter__(self) -> "Writer": ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class _Open:
+    """An open results file that is closed at the end."""
+
+    file: h5py.File | None = None
+
+    def flush(self) -> None:
+        if self.file is not None:
+            self.file.flush()
+
+    def __exit__(self, *_: object) -> None:
+        if self.file is not None:
+            self.file.close()
+
+
+class ParallelWriter(_Open):
+    """Collective writes of all ranks through MPI-IO."""
+
+    def __init__(self, path: Path, world: World) -> None:
+        self.file = h5py.File(path, "r+", driver="mpio", comm=world.comm)
+        self._collective = h5py.h5p.create(h5py.h5p.DATASET_XFER)
+        self._collective.set_dxpl_mpio(h5py.h5fd.MPIO_COLLECTIVE)
+
+    def __enter__(self) -> "ParallelWriter":
+        return self
+
+    def write(self, variable: Variable, rows: Rows, tail: tuple[slice, ...], block: NDArray[np.float64]) -> None:
+        # h5py's high level skips the HDF5 call for an empty selection, which hangs the other ranks:
+        # every rank takes part here, with nothing selected if it has nothing.
+        assert self.file is not None
+        dataset = self.file[variable.name]
+        owner = dataset.shape[: len(variable.owner)]
+        target = dataset.id.get_space()
+        target.select_none()
+        for box in boxes(rows, owner):
+            corner = [*box, *tail]
+            target.select_hyperslab(
+                tuple(part.start for part in corner),
+                tuple(part.stop - part.start for part in corner),
+                op=h5py.h5s.SELECT_OR,
+            )
+        source = h5py.h5s.create_simple((max(block.size, 1),))
+        if not rows:
+            source.select_none()
+        dataset.id.write(source, target, np.ascontiguousarray(block).ravel() if rows else np.zeros(1), dxpl=self._collective)
+
+
+class GatherWriter(_Open):
+    """Rank 0 receives everything and writes."""
+
+    def __init__(self, path: Path, world: World) -> None:
+        self._world = world
+        if world.is_root:
+            self.file = h5py.File(path, "r+")
+
+    def __enter__(self) -> "GatherWriter":
+        return self
+
+    def write(self, variable: Variable, rows: Rows, tail: tuple[slice, ...], block: NDArray[np.float64]) -> None:
+        for sender_rows, sender_block in self._world.gather((rows, block)) or []:
+            assert self.file is not None
+            dataset = self.file[variable.name]
+            owner = dataset.shape[: len(variable.owner)]
+            done = 0
+            for box in boxes(sender_rows, owner):
+                sizes = tuple(part.stop - part.start for part in box)
+                count = int(np.prod(sizes))
+                part = sender_block[done : done + count]
+                dataset[(*box, *tail)] = part.reshape(*sizes, *part.shape[1:])
+                done += count
+
+
+def writer_kind(mode: str, world: World) -> str:
+    """`mpio` or `gather`: what `output.mode` means here."""
+    parallel = bool(h5py.get_config().mpi) and world.comm is not None
+    if mode == "mpio" and not parallel:
+        raise InputError(
+            "output.mode: mpio needs h5py built with parallel HDF5 and a working mpi4py; allowed here are gather, auto"
+        )
+    return "mpio" if parallel and mode != "gather" else "gather"
+
+
+def open_writer(path: Path, kind: str, world: World) -> Writer:
+    """Opens a created results file for writing by all ranks."""
+    return ParallelWriter(path, world) if kind == "mpio" else GatherWriter(path, world)
+
+
+def attributes(text: str, resolved: str, point: dict[str, Any], origin: dict[str, Any]) -> dict[str, str]:
+    """Root attributes that say what was run."""
+    return {
+        "config": text,
+        "config_resolved": resolved,
+        "point": json.dumps(point),
+        "provenance": json.dumps(origin),
+    }

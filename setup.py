@@ -1,0 +1,88 @@
+"""Build the Cython kernels; everything else is in pyproject.toml.
+
+DSM_MARCH chooses their instruction set (-march): unset takes `native` where the compiler knows it and builds
+for this machine, empty or `generic` takes the compiler's default, anything else is passed on. The choice is
+compiled in (macros DSM_BUILD_MARCH and DSM_BUILD_FLAGS).
+"""
+
+import os
+import tempfile
+from glob import glob
+from pathlib import Path
+
+import numpy as np
+from Cython.Distutils import build_ext
+from setuptools import Extension, setup
+from setuptools.errors import CompileError, SetupError
+
+# Never -ffast-math, never contraction to fused multiply-add: results must be the same on every machine.
+FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fwrapv"]
+# The last two come from the code that Cython generates, not from the kernels.
+WARNINGS = ["-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-stringop-overflow"]
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": False,
+}
+# The tools that build for another machine (conda, cibuildwheel, macOS) set one of these.
+CROSS_BUILD = ("_PYTHON_HOST_PLATFORM", "CIBUILDWHEEL", "ARCHFLAGS")
+
+
+class BuildKernels(build_ext):
+    def finalize_options(self):
+        super().finalize_options()
+        self.force = True  # flags and the versions of numpy and Cython leave no trace in file times
+
+    def build_extensions(self):
+        march = self.march()
+        flags = FLAGS + ([] if march == "generic" else [f"-march={march}"])
+        for extension in self.extensions:
+            extension.extra_compile_args = flags + WARNINGS
+            extension.define_macros += [
+                ("DSM_BUILD_MARCH", f'"{march}"'),
+                ("DSM_BUILD_FLAGS", f'"{" ".join(flags)}"'),
+            ]
+        super().build_extensions()
+
+    def march(self):
+        asked = os.environ.get("DSM_MARCH")
+        if asked is None:
+            cross = any(os.environ.get(name) for name in CROSS_BUILD)
+            return "native" if not cross and self.compiles("-march=native") else "generic"
+        if asked in ("", "generic"):
+            return "generic"
+        if not self.compiles(f"-march={asked}"):
+            raise SetupError(f"DSM_MARCH={asked}: the C compiler does not take -march={asked}")
+        return asked
+
+    def compiles(self, flag):
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "empty.c")
+            source.write_text("int dsm_empty;\n")
+            try:
+                self.compiler.compile([str(source)], output_dir=folder, extra_postargs=[flag])
+            except CompileError:
+                return False
+        return True
+
+
+def kernel(source):
+    extension = Extension(
+        source.removesuffix(".pyx").replace("/", "."),
+        [source],
+        depends=sorted(glob("dsm_hpc/kernels/*.h")),
+        include_dirs=["dsm_hpc/kernels", np.get_include()],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        library_dirs=[str(Path(np.get_include()).parents[1] / "random" / "lib")],
+        libraries=["npyrandom", "m"],
+    )
+    extension.cython_directives = DIRECTIVES
+    return extension
+
+
+setup(
+    ext_modules=[kernel(source) for source in sorted(glob("dsm_hpc/kernels/*.pyx"))],
+    cmdclass={"build_ext": BuildKernels},
+)
