@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
     except BrokenPipeError:  # the reader of our output has left, as in `dsm analyze ... | head`
         sys.stderr.close()
+        return EXIT_FAILED
+    except Exception:
+        traceback.print_exc()
         return EXIT_FAILED
     return EXIT_DONE
 
@@ -66,7 +70,9 @@ def run(options: argparse.Namespace) -> None:
 
     path: Path = options.output
     files = [path / f"{point.name}.h5" for point in job.points] if job.is_scan else [path]
-    runs = [Run(point, job.text, file, options.overwrite) for point, file in zip(job.points, files, strict=True)]
+    runs = [
+        Run(point, job.text, file, options.overwrite) for point, file in zip(job.points, files, strict=True)
+    ]
     run_all(runs, World(), folder=path if job.is_scan else None)
 
 
@@ -113,31 +119,43 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dsm", description="Monte Carlo of deep perceptron networks.", allow_abbrev=False
     )
-    parser.add_argument("--version", nargs=0, action=_Version, help="versions, and how the kernels were built")
+    parser.add_argument(
+        "--version", nargs=0, action=_Version, help="versions, and how the kernels were built"
+    )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
-    verb = verbs.add_parser("validate", help="check an input file; print the resolved configuration and its cost")
+    verb = verbs.add_parser(
+        "validate", help="check an input file; print the resolved configuration and its cost"
+    )
     verb.add_argument("input", type=Path, nargs="?", metavar="INPUT.yaml")
     _add_set(verb)
-    verb.add_argument("--ranks", type=_positive, default=1, metavar="P", help="announce memory for so many ranks")
+    verb.add_argument(
+        "--ranks", type=_positive, default=1, metavar="P", help="announce memory for so many ranks"
+    )
     verb.add_argument("--schema", action="store_true", help="print the JSON schema of the input file")
     verb.set_defaults(verb=validate)
 
     verb = verbs.add_parser("run", help="simulate; start it under mpirun or srun for several ranks")
     verb.add_argument("input", type=Path, metavar="INPUT.yaml")
-    verb.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.h5", help="a folder for a scan")
+    verb.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT.h5", help="a folder for a scan"
+    )
     _add_set(verb)
     verb.add_argument("--overwrite", action="store_true", help="replace existing results")
     verb.set_defaults(verb=run)
 
     verb = verbs.add_parser("analyze", help="tables with error bars")
     verb.add_argument("results", type=Path, nargs="+", metavar="OUT.h5")
-    verb.add_argument("--json", type=Path, metavar="FILE", help="write every number printed; - for standard output")
+    verb.add_argument(
+        "--json", type=Path, metavar="FILE", help="write every number printed; - for standard output"
+    )
     verb.set_defaults(verb=analyze)
 
     verb = verbs.add_parser("plot", help="figures (png, pdf, svg)")
     verb.add_argument("results", type=Path, nargs="+", metavar="OUT.h5")
-    verb.add_argument("--kind", required=True, metavar="KIND", help="profile, relaxation, generalization, ...")
+    verb.add_argument(
+        "--kind", required=True, metavar="KIND", help="profile, relaxation, generalization, ..."
+    )
     verb.add_argument("-o", "--output", type=Path, required=True, metavar="FIG")
     verb.set_defaults(verb=plot)
     return parser
@@ -145,7 +163,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_set(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change the input, e.g. network.depth=8"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change the input, e.g. network.depth=8",
     )
 
 

@@ -9,7 +9,7 @@ from dsm_hpc.errors import InputError
 from dsm_hpc.parallel.decomposition import Decomposition, decompose
 from dsm_hpc.storage.layout import layout
 
-PROGRAM_BYTES = 130 << 20
+PROGRAM_BYTES = 138 << 20
 """Interpreter, libraries and MPI of one rank, measured on Debian 12 with Open MPI."""
 
 HEADER_BYTES = 60 << 10
@@ -37,13 +37,23 @@ def walker_bytes(config: Config) -> int:
     signs = 8 * layers * network.width * _words(train)
     tests = 8 * layers * network.width * _words(config.patterns.test)
     remembered = len(layout(config).coordinates["waiting"]) * (weights + signs)
-    return weights + above + by_perceptron + by_pattern + signs + tests + remembered + train * (padded // 8 + 8)
+    return (
+        weights + above + by_perceptron + by_pattern + signs + tests + remembered + train * (padded // 8 + 8)
+    )
+
+
+def passing_bytes(config: Config) -> int:
+    """Memory that one measurement takes for a moment: the weights on their grid, and once more if neurons
+    are matched."""
+    fully_connected = config.network.inputs == config.network.width
+    return (12 if fully_connected else 4) * config.network.weight_count
 
 
 def rank_bytes(config: Config, walkers: tuple[WalkerKey, ...]) -> int:
     """Memory of a rank with these walkers."""
     samples = len({key.sample for key in walkers})
-    return PROGRAM_BYTES + samples * sample_bytes(config) + len(walkers) * walker_bytes(config)
+    kept = samples * sample_bytes(config) + len(walkers) * walker_bytes(config)
+    return PROGRAM_BYTES + kept + passing_bytes(config)
 
 
 def file_bytes(config: Config) -> int:
@@ -53,11 +63,11 @@ def file_bytes(config: Config) -> int:
 
 def check_memory(config: Config) -> None:
     """Raises InputError if one walker alone does not fit this machine's memory."""
-    needed = PROGRAM_BYTES + sample_bytes(config) + walker_bytes(config)
+    needed = rank_bytes(config, (WalkerKey(0, 0, 0, 0),))
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there:
         raise InputError(
-            f"network, patterns: one student needs {_size(needed)} of memory, this machine has {_size(there)}: "
+            f"network, patterns: one student needs {_size(needed)}, but this machine has {_size(there)}: "
             "make width, depth, fan_in or train smaller"
         )
 
@@ -65,7 +75,8 @@ def check_memory(config: Config) -> None:
 def describe(job: Job, ranks: int) -> str:
     """What `dsm validate` prints."""
     return "\n\n".join(
-        (f"# point {point.name}\n" if job.is_scan else "") + _describe(point.config, ranks) for point in job.points
+        (f"# point {point.name}\n" if job.is_scan else "") + _describe(point.config, ranks)
+        for point in job.points
     )
 
 

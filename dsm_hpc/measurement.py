@@ -37,7 +37,10 @@ class Recorder:
             self._rows[owner] = [int(np.ravel_multi_index(position, shape)) for position in positions]
             self._place[owner] = {position: place for place, position in enumerate(positions)}
         per_time = sum(
-            8 * len(self._rows[v.owner]) * int(np.prod(layout.shape(v.axes), dtype=object)) // layout.size("time")
+            8
+            * len(self._rows[v.owner])
+            * int(np.prod(layout.shape(v.axes), dtype=object))
+            // layout.size("time")
             for v in layout.variables
             if "time" in v.axes
         )
@@ -69,7 +72,9 @@ class Recorder:
             variable = self._variables[name]
             place = variable.dimensions.index("time")
             taken = np.take(block, range(self._count), axis=place - len(variable.owner) + 1)
-            tail = tuple(times if axis == "time" else slice(0, self._layout.size(axis)) for axis in variable.axes)
+            tail = tuple(
+                times if axis == "time" else slice(0, self._layout.size(axis)) for axis in variable.axes
+            )
             writer.write(variable, self._rows[variable.owner], tail, taken)
             block.fill(np.nan)
         self._first, self._count = times.stop, 0
@@ -101,7 +106,9 @@ class Recorder:
         for name, profile in overlaps(sample, second, first).items():
             self._set(f"clones/{name}", pair.position, profile)
 
-    def _set(self, name: str, position: tuple[int, ...], value: float | NDArray[np.float64], *before: int) -> None:
+    def _set(
+        self, name: str, position: tuple[int, ...], value: float | NDArray[np.float64], *before: int
+    ) -> None:
         place = self._place[self._variables[name].owner][position]
         self._blocks[name][(place, *before, self._count)] = value
 

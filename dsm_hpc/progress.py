@@ -2,6 +2,7 @@
 
 import sys
 from time import perf_counter
+from typing import Never
 
 import numpy as np
 from tqdm import tqdm
@@ -22,7 +23,7 @@ class Progress:
         self._proposals_per_sweep = config.network.weight_count * walkers
         self._started = self._printed = perf_counter()
         self._training = ""
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Never] | None = None
         if world.is_root and sys.stderr.isatty():
             self._bar = tqdm(total=config.schedule.sweeps, unit="sweep", dynamic_ncols=True, desc=config.name)
         self._say(
@@ -57,7 +58,10 @@ class Progress:
         gathered = self._world.gather(sums)
         if gathered is not None:
             bits = self._config.network.width * self._config.patterns.train
-            errors = (f"{name} {wrong / count / bits:.4f}" for name, (wrong, count) in zip(starts, sum(gathered), strict=True))
+            errors = (
+                f"{name} {wrong / count / bits:.4f}"
+                for name, (wrong, count) in zip(starts, np.sum(gathered, axis=0), strict=True)
+            )
             self._training = f"  training error {', '.join(errors)}"
 
     def close(self) -> None:

@@ -67,13 +67,15 @@ def run(job: Run, world: World) -> None:
         )
     shape = layout(config)
     with world.abort_on_error():
-        walkers = _walkers(job, spread.of(world.rank))
+        walkers = world.together(lambda: _walkers(job, spread.of(world.rank)))
         recorder = Recorder(shape, walkers, CloneExchange(pairs(config), spread.owners(), world))
         _create(job, world, kind)
         progress = Progress(config, len(spread.walkers), world)
         with results.open_writer(job.path, kind, world) as writer:
             recorder.write_loops(writer)
-            _loop([int(time) for time in shape.coordinates["time"]], walkers, recorder, writer, progress, world)
+            _loop(
+                [int(time) for time in shape.coordinates["time"]], walkers, recorder, writer, progress, world
+            )
         world.barrier()
         if world.is_root:
             results.finish(job.path)
@@ -101,7 +103,12 @@ def _create(job: Run, world: World, kind: str) -> None:
 
 
 def _loop(
-    times: list[int], walkers: list[Walker], recorder: Recorder, writer: results.Writer, progress: Progress, world: World
+    times: list[int],
+    walkers: list[Walker],
+    recorder: Recorder,
+    writer: results.Writer,
+    progress: Progress,
+    world: World,
 ) -> None:
     """Advances all walkers from one measurement time to the next."""
     now, written = 0, perf_counter()

@@ -128,6 +128,14 @@ def test_every_kind_of_run(kind, fan_in, ising, start, beta):
         assert flags.any() or start == "planted"
 
 
+@pytest.mark.parametrize(("kind", "fan_in"), [("full", 9), ("sparse", 4)])
+@pytest.mark.parametrize("patterns", [960, 1023, 1024, 1025, 2049])
+def test_many_patterns(patterns, kind, fan_in):
+    """Training sets of many words, also at multiples of 1024 patterns."""
+    student, machine = build(np.random.default_rng(28), 2, 9, fan_in, patterns, kind, False, "random")
+    run_both(student, machine, 0.05, 0.5, 3, seed=29)
+
+
 @pytest.mark.parametrize("fan_in", [32, 33])
 def test_sweep_of_many_blocks(fan_in):
     """Random numbers are drawn for at most 1024 proposals of one sweep at a time."""
@@ -204,6 +212,15 @@ def test_trace_of_wrong_length():
         student.sweep(np.random.PCG64(0), 1.0, 0.5, 2, np.zeros(machine.weights.size, np.uint8))
 
 
+def test_no_sweep():
+    """Zero sweeps change nothing, the stream included."""
+    student, machine = build(np.random.default_rng(0), 1, 3, 2, 5, "sparse", False, "random")
+    stream = np.random.PCG64(0)
+    student.sweep(stream, 1.0, 0.5, 0, np.zeros(0, np.uint8))
+    assert stream.state == np.random.PCG64(0).state
+    assert_same(student, machine)
+
+
 @pytest.mark.parametrize("value", [2048.0, -2048.0, 3000.0, 4096.0, -4097.0, 1e10, 1e30, inf, float("nan")])
 def test_weights_beyond_the_grid_are_refused(value):
     """|J| 2**20 must stay below 2**31: no weight may wrap round to a small integer."""
@@ -214,6 +231,16 @@ def test_weights_beyond_the_grid_are_refused(value):
     words = oracle.words_of(oracle.draw_signs(rng, 5, 3))
     with pytest.raises(kernels.WeightOverflow):
         kernels.Student(wiring, weights, words, words, 5, False)
+
+
+@pytest.mark.parametrize(("fan_in", "weight"), [(1, 2047.99999), (2, 1023.99999)])
+def test_weights_that_outgrow_the_grid_are_refused(fan_in, weight):
+    """A move that takes sum |J| of a perceptron to 2**31 grid steps ends the run."""
+    wiring = np.tile(np.arange(fan_in, dtype=np.int32), (1, 2, 1))
+    words = oracle.words_of(np.ones((5, 2)))
+    student = kernels.Student(wiring, np.full(wiring.shape, weight), words, words, 5, False)
+    with pytest.raises(kernels.WeightOverflow):
+        student.sweep(np.random.PCG64(0), 0.0, 1e-4, 20)
 
 
 MACHINES = [
@@ -323,6 +350,19 @@ def test_forward_keeps_preactivations(patterns):
             h[layer, :, patterns:].T, np.broadcast_to(beyond, h[layer, :, patterns:].T.shape)
         )
     np.testing.assert_array_equal(out, [oracle.words_of(s) for s in signs])
+
+
+@pytest.mark.parametrize(("fan_in", "bits"), [(2, 20), (1024, 20), (1025, 19), (2048, 19)])
+def test_student_acts_on_the_grid(fan_in, bits):
+    """J counts as rint(J 2**bits): 1 - (1 + u 2**-bits) is a tie, so +1, up to u = 1/2 and -1 beyond."""
+    wiring = np.tile(np.arange(fan_in, dtype=np.int32), (1, fan_in, 1))
+    weights = np.zeros(wiring.shape)
+    weights[0, :2, 0] = 1
+    weights[0, :2, 1] = -1 - np.array([0.49, 0.51]) * 2.0**-bits
+    words = oracle.words_of(np.ones((1, fan_in)))
+    student = kernels.Student(wiring, weights, words, words, 1, False)
+    assert student.energy == 1
+    np.testing.assert_array_equal(kernels.unpack(student.signs, 1)[1, 0, :2], [1, -1])
 
 
 def test_quantise_rounds_halves_to_even():

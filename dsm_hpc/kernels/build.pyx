@@ -10,11 +10,30 @@ cdef extern from *:
     #endif
     #if defined(__AVX2__)
     static const char *lanes = "AVX2";
-    static int runnable(void) { return __builtin_cpu_supports("avx2"); }
     #else
     static const char *lanes = "generic";
-    static int runnable(void) { return 1; }
     #endif
+    /* The extensions that -march=native may use beyond those of every x86-64. */
+    static int runnable(void)
+    {
+        int yes = 1;
+    #if defined(__AVX__)
+        yes = yes && __builtin_cpu_supports("avx");
+    #endif
+    #if defined(__AVX2__)
+        yes = yes && __builtin_cpu_supports("avx2");
+    #endif
+    #if defined(__BMI2__)
+        yes = yes && __builtin_cpu_supports("bmi2");
+    #endif
+    #if defined(__AVX512F__)
+        yes = yes && __builtin_cpu_supports("avx512f");
+    #endif
+    #if defined(__AVX512VL__)
+        yes = yes && __builtin_cpu_supports("avx512vl");
+    #endif
+        return yes;
+    }
     """
     const char *DSM_BUILD_MARCH
     const char *DSM_BUILD_FLAGS

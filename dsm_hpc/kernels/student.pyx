@@ -7,7 +7,7 @@ patterns that flip at its perceptron are followed into the layers above.
 
 from libc.math cimport INFINITY, floor, lrint, sqrt
 from libc.stdint cimport INT32_MAX, INT64_MAX, int32_t, int64_t, uint8_t, uint64_t
-from libc.stdlib cimport abs
+from libc.stdlib cimport llabs
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from numpy.random cimport bitgen_t
 from numpy.random.c_distributions cimport random_standard_exponential_fill, random_standard_normal_fill
@@ -111,6 +111,9 @@ cdef class Student:
         words = (patterns + 63) // 64
         if patterns < 1 or inputs.shape != (width, words) or targets.shape != (width, words):
             raise ValueError(f"inputs {inputs.shape} and targets {targets.shape} must be ({width}, {words})")
+        _check_wiring(wiring)
+        _check_padding(inputs, patterns)
+        _check_padding(targets, patterns)
         self.ising = ising
         self.scale = 2.0 ** weight_bits(fan_in, ising)
         self.wiring = np.ascontiguousarray(wiring, dtype=np.int32)
@@ -121,7 +124,7 @@ cdef class Student:
         self.net.padded = (width + 7) // 8 * 8
         # A stride of a multiple of 4096 bytes would put all rows into the same cache sets.
         self.net.row_stride = 64 * words + (MAX_SPARE if 64 * words % 1024 == 0 else 0)
-        self.net.fully_connected = fan_in == width and _reads_everything(self.wiring)
+        self.net.fully_connected = fan_in == width
         self._allocate()
         self._load(np.ascontiguousarray(inputs, dtype=np.uint64))
         if make_scratch(&self.net):
@@ -139,13 +142,14 @@ cdef class Student:
         self.J, self.inputs_of = &J[0, 0, 0], &wiring[0, 0, 0]
 
         cdef int32_t[:, :, ::1] rows = _zeros((depth, width, net.row_stride), np.int32)
-        cdef int32_t[:, :, ::1] patterns = _zeros((max(depth - 1, 1), net.patterns, net.padded), np.int32)
+        cdef int32_t[:, :, ::1] patterns = _zeros((depth - 1, net.patterns, net.padded), np.int32)
         cdef uint64_t[:, :, ::1] signs = _zeros((depth + 1, width, net.words), np.uint64)
         cdef uint8_t[:, ::1] target_bytes = _pattern_bytes(self.targets, net.patterns, net.padded)
         cdef int32_t[::1] wrong = _zeros(net.patterns, np.int32)
         self.by_perceptron, self.by_pattern, self.signs = rows.base, patterns.base, signs.base
         self.target_bytes, self.wrong = target_bytes.base, wrong.base
-        net.by_perceptron, net.by_pattern, net.signs = &rows[0, 0, 0], &patterns[0, 0, 0], &signs[0, 0, 0]
+        net.by_perceptron, net.signs = &rows[0, 0, 0], &signs[0, 0, 0]
+        net.by_pattern = &patterns[0, 0, 0] if depth > 1 else NULL
         net.targets, net.wrong = &target_bytes[0, 0], &wrong[0]
 
         cdef int64_t[:, ::1] sums = _zeros((depth, width), np.int64)
@@ -176,16 +180,16 @@ cdef class Student:
 
     def _load(self, inputs):
         """Computes everything that follows from the weights and the inputs."""
+        for layer, sums in zip(self.weights, self.sums):
+            _check_weights(layer, self.ising)
+            sums[...] = np.rint(np.abs(layer) * self.scale).sum(axis=1).clip(max=2.0 ** 62)
+        if self.sums.max() > INT32_MAX:
+            raise WeightOverflow(f"weights up to {np.abs(self.weights).max():.3g} do not fit the grid of 1/{self.scale:.0f}")
         cdef int32_t[:, :, ::1] integers = quantise(self.weights, self.scale)
-        cdef Py_ssize_t l, i, k, mu
+        cdef Py_ssize_t l, i, k
         cdef net_t *net = &self.net
         forward(self.wiring, integers.base, inputs, net.patterns, out=self.signs, preactivations=self.by_perceptron)
-        if net.depth > 1:
-            np.copyto(self.by_pattern[:, :, :net.width],
-                      self.by_perceptron[1:, :, :net.patterns].transpose(0, 2, 1))
-        self.sums[...] = np.abs(integers.base.astype(np.int64)).sum(axis=2)
-        if self.sums.max() > INT32_MAX:
-            raise WeightOverflow(f"weights as large as {np.abs(self.weights).max():.3g} do not fit the grid of 1/{self.scale:.0f}")
+        np.copyto(self.by_pattern[:, :, :net.width], self.by_perceptron[1:, :, :net.patterns].transpose(0, 2, 1))
         for l in range(net.depth):
             for i in range(net.width):
                 for k in range(net.fan_in):
@@ -226,7 +230,7 @@ cdef class Student:
         """Runs `sweeps` sweeps of N c L single-weight proposals each.
 
         beta : inverse temperature; inf is greedy (accept if and only if Delta E <= 0).
-        step : delta of J' = (J + delta x) / sqrt(1 + delta^2), x ~ N(0, 1); unused for Ising weights.
+        step : delta of J' = (J + delta x) * (1 / sqrt(1 + delta^2)), x ~ N(0, 1); unused for Ising weights.
         trace : optional, one entry per proposal, set to 1 where it was accepted.
 
         Random numbers, for each block of at most 1024 proposals of a sweep, in this order: positions
@@ -292,17 +296,21 @@ cdef class Student:
         cdef Py_ssize_t perceptron = position // net.fan_in, l = perceptron // net.width, i = perceptron % net.width
         cdef Py_ssize_t n = 0
         cdef double old = self.J[position], new
-        cdef int32_t before = <int32_t> lrint(old * self.scale), after
+        cdef int64_t before = lrint(old * self.scale), after, absolute_sum
         if self.ising:
             new = -old
         else:
             new = (old + step * x) * (1.0 / sqrt(1.0 + step * step))
-        after = <int32_t> lrint(new * self.scale)
-        self.n_proposed[l] += 1
-        if not self._allowed(l, i, self.inputs_of[position], after - before, threshold, &n):
+        after = lrint(new * self.scale)
+        absolute_sum = self.absolute_sum[perceptron] + llabs(after) - llabs(before)
+        if absolute_sum > INT32_MAX:
+            fits[0] = False
             return False
-        self._commit(position, l, i, new, before, after, n)
-        fits[0] = self.absolute_sum[perceptron] <= INT32_MAX
+        self.n_proposed[l] += 1
+        if not self._allowed(l, i, self.inputs_of[position], <int32_t> (after - before), threshold, &n):
+            return False
+        self._commit(position, l, i, new, <int32_t> before, <int32_t> after, n)
+        self.absolute_sum[perceptron] = absolute_sum
         self.n_accepted[l] += 1
         return True
 
@@ -363,7 +371,6 @@ cdef class Student:
             for mu in range(net.patterns):
                 column[mu * net.padded] = h[mu]
         self.J[position] = new
-        self.absolute_sum[l * net.width + i] += abs(after) - abs(before)
         self._set_weight(l, i, position % net.fan_in, after)
 
 
@@ -382,17 +389,41 @@ def _zeros(shape, dtype):
     return raw[start:start + count * np.dtype(dtype).itemsize].view(dtype).reshape(shape)
 
 
-def _reads_everything(wiring):
-    """True if every perceptron reads all neurons of the layer below in their order."""
-    return bool((wiring == np.arange(wiring.shape[2], dtype=np.int32)).all())
+def _check_wiring(wiring):
+    """Raises ValueError if a perceptron reads a neuron that is not there, or (fully connected) one twice."""
+    _, width, fan_in = wiring.shape
+    if wiring.min() < 0 or wiring.max() >= width:
+        raise ValueError(f"wiring reaches from {wiring.min()} to {wiring.max()}: allowed are 0..{width - 1}")
+    if fan_in == width:
+        for layer in wiring:
+            if (np.sort(layer, axis=1) != np.arange(width)).any():
+                raise ValueError("a perceptron with as many inputs as there are neurons reads one of them twice")
+
+
+def _check_weights(weights, ising):
+    """Raises if weights are not finite numbers, or not +-1 where they must be."""
+    if not np.isfinite(weights).all():
+        raise WeightOverflow("weights are not finite")
+    if ising and (np.abs(weights) != 1).any():
+        raise ValueError("Ising weights other than +-1")
+
+
+def _check_padding(words, patterns):
+    """Raises ValueError if bits beyond the last pattern are set."""
+    if patterns % 64 and (words[:, -1] >> np.uint64(patterns % 64)).any():
+        raise ValueError(f"sign words have bits set beyond pattern {patterns - 1}")
 
 
 def _pattern_bytes(words, patterns, padded):
     """uint64 (N, W) sign words -> uint8 (M, padded / 8): bit i % 8 of byte i // 8 is neuron i; padding is 1."""
-    bits = np.unpackbits(np.ascontiguousarray(words).view(np.uint8), axis=1, bitorder="little", count=patterns)
-    full = np.ones((patterns, padded), np.uint8)
-    full[:, :len(bits)] = bits.T
-    return np.packbits(full, axis=1, bitorder="little")
+    out = np.empty((patterns, padded // 8), np.uint8)
+    for first in range(0, words.shape[1], 16):      # 1024 patterns at a time: unpacked they take 8 times the space
+        rows = out[64 * first:64 * (first + 16)]
+        bits = np.unpackbits(np.ascontiguousarray(words[:, first:first + 16]).view(np.uint8), axis=1, bitorder="little")
+        full = np.ones((len(rows), padded), np.uint8)
+        full[:, :len(bits)] = bits[:, :len(rows)].T
+        rows[...] = np.packbits(full, axis=1, bitorder="little")
+    return out
 
 
 def _links(wiring):

@@ -30,10 +30,16 @@ def draw_inputs(config: Config, sample: int) -> tuple[Words, Words]:
     counts = (config.patterns.train, config.patterns.test)
     streams = [generator(config.seed, purpose, sample) for purpose in purposes]
     if isinstance(kind, HiddenManifoldInputs):
-        features = _on_grid(generator(config.seed, Purpose.MANIFOLD, sample), (kind.dimension, config.network.width))
-        train, test = (hidden_manifold(stream, features, n) for stream, n in zip(streams, counts, strict=True))
+        features = _on_grid(
+            generator(config.seed, Purpose.MANIFOLD, sample), (kind.dimension, config.network.width)
+        )
+        train, test = (
+            hidden_manifold(stream, features, n) for stream, n in zip(streams, counts, strict=True)
+        )
     else:
-        train, test = (iid(stream, config.network.width, n) for stream, n in zip(streams, counts, strict=True))
+        train, test = (
+            iid(stream, config.network.width, n) for stream, n in zip(streams, counts, strict=True)
+        )
     return train, test
 
 
@@ -117,14 +123,18 @@ class _open:
     def _dataset(self, kind: FileInputs) -> h5py.Dataset:
         assert self._file is not None
         names: list[str] = []
-        self._file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        self._file.visititems(
+            lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
+        )
         if kind.dataset is None and len(names) != 1:
             raise InputError(
-                f"patterns.inputs.dataset: required, since {kind.path} holds {len(names)} datasets: {', '.join(names)}"
+                f"patterns.inputs.dataset: required, for {kind.path} holds several: {', '.join(names)}"
             )
         wanted = kind.dataset if kind.dataset is not None else names[0]
         if wanted.strip("/") not in names:
-            raise InputError(f"patterns.inputs.dataset: {wanted!r} is not in {kind.path}: there are {', '.join(names)}")
+            raise InputError(
+                f"patterns.inputs.dataset: {wanted!r} is not in {kind.path}: there are {', '.join(names)}"
+            )
         return self._file[wanted]
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
@@ -138,10 +148,12 @@ class _open:
             self._file.close()
 
 
-def _check_shape(config: Config, kind: FileInputs, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
+def _check_shape(
+    config: Config, kind: FileInputs, shape: tuple[int, ...], dtype: np.dtype[np.generic]
+) -> None:
     needed, width = config.patterns.train + config.patterns.test, config.network.width
     if len(shape) != 2 or shape[1] != width or shape[0] < needed or dtype.kind not in "iuf":
         raise InputError(
-            f"patterns.inputs.path: {kind.path} is {dtype} of shape {tuple(shape)}: needed are numbers of shape "
-            f"(at least train + test = {needed}, width = {width})"
+            f"patterns.inputs.path: {kind.path} is {dtype} of shape {tuple(shape)}: "
+            f"needed are numbers of shape (at least train + test = {needed}, width = {width})"
         )

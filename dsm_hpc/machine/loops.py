@@ -35,7 +35,8 @@ def shared_pairs(layer: NDArray[np.int32]) -> int:
     if fan_in == width:
         return width * (width - 1) // 2 if fan_in > 1 else 0
     reads = csr_array(
-        (np.ones(layer.size, np.int32), layer.ravel(), np.arange(0, layer.size + 1, fan_in)), shape=(width, width)
+        (np.ones(layer.size, np.int32), layer.ravel(), np.arange(0, layer.size + 1, fan_in)),
+        shape=(width, width),
     )
     count = 0
     for first in range(0, width, ROWS_AT_A_TIME):
@@ -51,10 +52,10 @@ def expected_shared_pairs(width: int, fan_in: int) -> float:
 
 
 def _correlations(sample: Sample) -> NDArray[np.float64]:
-    """Mean squared correlation between distinct neurons of layers 0..L, less its value 1/M for independent ones."""
+    """Mean squared correlation between distinct neurons of layers 0..L, less 1/M (its value by chance)."""
     patterns = sample.config.patterns.train
     width = sample.wiring.shape[1]
     if width == 1:
         return np.full(len(sample.teacher.train), np.nan)
     sums = np.array([squared_correlations(layer, patterns) for layer in sample.teacher.train])
-    return 2 * sums / (patterns**2 * width * (width - 1)) - 1 / patterns
+    return np.asarray(2 * sums / (patterns**2 * width * (width - 1)) - 1 / patterns)

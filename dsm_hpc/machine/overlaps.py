@@ -37,12 +37,12 @@ class Gauge:
         order = self.order
         if order is None:
             return machine
-        weights = np.stack([layer[order[l + 1]][:, order[l]] for l, layer in enumerate(machine.weights)])
-        return Machine(weights, _reordered(machine.train, order), _reordered(machine.test, order))
-
-
-def _reordered(signs: Signs | None, order: NDArray[np.intp]) -> Signs | None:
-    return None if signs is None else np.take_along_axis(signs, order[:, :, None], axis=1)
+        weights = np.empty_like(machine.weights)
+        for layer in range(len(weights)):
+            weights[layer] = machine.weights[layer][np.ix_(order[layer + 1], order[layer])]
+        train = np.take_along_axis(machine.train, order[:, :, None], axis=1)
+        test = None if machine.test is None else np.take_along_axis(machine.test, order[:, :, None], axis=1)
+        return Machine(weights, train, test)
 
 
 def align(sample: Sample, machine: Machine, reference: Machine) -> Gauge:
@@ -55,10 +55,10 @@ def align(sample: Sample, machine: Machine, reference: Machine) -> Gauge:
         flip[1:depth][overlap < 0] = -1
         return Gauge(None, flip)
     order = np.tile(np.arange(width), (depth + 1, 1))
-    for l in range(1, depth):
-        cross = cross_overlaps(reference.train[l], machine.train[l], patterns)
-        order[l] = linear_sum_assignment(np.abs(cross), maximize=True)[1]
-        flip[l][cross[np.arange(width), order[l]] < 0] = -1
+    for layer in range(1, depth):
+        cross = cross_overlaps(reference.train[layer], machine.train[layer], patterns)
+        order[layer] = linear_sum_assignment(np.abs(cross), maximize=True)[1]
+        flip[layer][cross[np.arange(width), order[layer]] < 0] = -1
     return Gauge(order, flip)
 
 
@@ -88,4 +88,4 @@ def _overlaps(sample: Sample, a: Machine, b: Machine, flip: NDArray[np.int8]) ->
 def _mean_sign_overlap(a: Signs, b: Signs, flip: NDArray[np.int8], patterns: int) -> Profile:
     """(1/NM) sum_i,mu s_i S_a S_b for layers 1..L; a sum of integers, so exact."""
     overlap = sign_overlaps(a[1:], b[1:], patterns)
-    return (overlap * flip[1:]).sum(axis=1) / (overlap.shape[1] * patterns)
+    return np.asarray((overlap * flip[1:]).sum(axis=1) / (overlap.shape[1] * patterns))

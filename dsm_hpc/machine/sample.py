@@ -40,11 +40,11 @@ class Sample:
 
     @property
     def fully_connected(self) -> bool:
-        return self.wiring.shape[1] == self.wiring.shape[2]
+        return self.config.network.inputs == self.config.network.width
 
     def test_signs(self, weights: NDArray[np.float64]) -> NDArray[np.uint64]:
         """Signs of all neurons over the test set, uint64 (L + 1, N, W), with these weights."""
-        return _signs(self.config, self.wiring, weights, self.test_inputs, self.config.patterns.test)
+        return signs_of(self.config, self.wiring, weights, self.test_inputs, self.config.patterns.test)
 
 
 def draw_sample(config: Config, index: int) -> Sample:
@@ -55,13 +55,13 @@ def draw_sample(config: Config, index: int) -> Sample:
     train, test = draw_inputs(config, index)
     teacher = Machine(
         weights,
-        _signs(config, wiring, weights, train, patterns.train),
-        _signs(config, wiring, weights, test, patterns.test),
+        signs_of(config, wiring, weights, train, patterns.train),
+        signs_of(config, wiring, weights, test, patterns.test),
     )
     return Sample(index, config, wiring, teacher, test)
 
 
-def _signs(
+def signs_of(
     config: Config,
     wiring: NDArray[np.int32],
     weights: NDArray[np.float64],

@@ -21,5 +21,5 @@ def draw_wiring(random: np.random.Generator, depth: int, width: int, fan_in: int
 def draw_weights(random: np.random.Generator, shape: tuple[int, ...], ising: bool) -> NDArray[np.float64]:
     """Weights from the prior: N(0, 1), or +-1 with equal probability."""
     if ising:
-        return random.integers(0, 2, shape, dtype=np.int8) * 2.0 - 1.0
+        return random.integers(0, 2, shape).astype(np.float64) * 2 - 1
     return random.standard_normal(shape)

@@ -25,7 +25,9 @@ class CloneExchange:
         }
         self._send = sorted(wanted)
 
-    def visit(self, machines: dict[WalkerKey, Machine], compare: Callable[[Pair, Machine, Machine], None]) -> None:
+    def visit(
+        self, machines: dict[WalkerKey, Machine], compare: Callable[[Pair, Machine, Machine], None]
+    ) -> None:
         """Calls `compare(pair, first, second)` for every pair of this rank; collective.
 
         machines : those of this rank's walkers.  Foreign ones are received one at a time.

@@ -14,6 +14,8 @@ from dsm_hpc.errors import InputError
 
 Result = TypeVar("Result")
 
+EXIT_FAILED = 3
+
 _LAUNCHED_RANKS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS", "MPI_LOCALNRANKS")
 _LAUNCHED_RANK = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID", "MPI_LOCALRANKID")
 
@@ -69,10 +71,23 @@ class World:
                 outcome = (action(), None)
             except InputError as error:
                 outcome = (None, error)
-        result, error = self.broadcast(outcome)
-        if error is not None:
-            raise error
+        result, refusal = self.broadcast(outcome)
+        if refusal is not None:
+            raise refusal
         return result  # type: ignore[no-any-return]
+
+    def together(self, action: Callable[[], Result]) -> Result:
+        """Runs `action` on every rank; an InputError on any rank is raised on all of them."""
+        result, refusal = None, None
+        try:
+            result = action()
+        except InputError as error:
+            refusal = error
+        refusals = [refusal] if self.size == 1 else self.comm.allgather(refusal)
+        for found in refusals:
+            if found is not None:
+                raise found
+        return result  # type: ignore[return-value]
 
     def barrier(self) -> None:
         if self.size > 1:
@@ -83,7 +98,7 @@ class World:
         return self.comm.Isend(array, dest=to)
 
     def receive(self, like: NDArray[Any], source: int) -> NDArray[Any]:
-        """Waits for an array of this shape and type; not collective.  Messages of one source come in order."""
+        """Waits for an array of this shape and type; not collective.  One source's messages come in order."""
         array = np.empty_like(like)
         self.comm.Recv(array, source=source)
         return array
@@ -108,13 +123,9 @@ class _AbortOnError:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None or self._world.size == 1:
+        # An InputError is one that all ranks have agreed on: they leave by themselves.
+        if error is None or isinstance(error, InputError) or self._world.size == 1:
             return
-        code = 2 if isinstance(error, InputError) else 3
-        if code == 2:
-            print(f"dsm: {error}", file=sys.stderr)
-        else:
-            sys.excepthook(type(error), error, trace)
-            print(f"dsm: rank {self._world.rank} failed; all ranks stop", file=sys.stderr)
-        sys.stderr.flush()
-        self._world.comm.Abort(code)
+        sys.excepthook(type(error), error, trace)
+        print(f"dsm: rank {self._world.rank} failed; all ranks stop", file=sys.stderr, flush=True)
+        self._world.comm.Abort(EXIT_FAILED)

@@ -20,11 +20,13 @@ def measurement_times(schedule: Schedule) -> Times:
 
 
 def waiting_times(schedule: Schedule) -> Times:
-    """The measurement times from which autocorrelations are counted: t = 0 and log-spaced ones before the end."""
+    """The measurement times from which autocorrelations are counted: t = 0 and log-spaced later ones."""
     times = measurement_times(schedule)
     if schedule.waiting_times == 0 or len(times) < 2:
         return np.empty(0, np.int64)
-    wanted = np.concatenate([[0], _log_spaced(1, int(times[-2]), schedule.waiting_times)])[: schedule.waiting_times]
+    wanted = np.concatenate([[0], _log_spaced(1, int(times[-2]), schedule.waiting_times)])[
+        : schedule.waiting_times
+    ]
     nearest = np.abs(times[:-1] - wanted[:, None]).argmin(axis=1)
     return np.unique(times[nearest])
 

@@ -25,7 +25,9 @@ class Walker:
         if start == "planted":
             weights = sample.teacher.weights
         else:
-            weights = draw_weights(generator(config.seed, Purpose.START, *stream), sample.wiring.shape, config.ising)
+            weights = draw_weights(
+                generator(config.seed, Purpose.START, *stream), sample.wiring.shape, config.ising
+            )
         teacher = sample.teacher.train
         self.student = Student(
             sample.wiring, weights, teacher[0], teacher[-1], config.patterns.train, config.ising
@@ -54,12 +56,14 @@ class Walker:
         assert machine.test is not None
         assert teacher.test is not None
         wrong = int(np.bitwise_count(machine.test[-1] ^ teacher.test[-1]).sum())
-        return wrong / (self.sample.wiring.shape[1] * self.sample.config.patterns.test)
+        return wrong / (self.sample.config.network.width * self.sample.config.patterns.test)
 
     def take_acceptance(self) -> NDArray[np.float64]:
         """Accepted / proposed per layer since the last call; NaN where nothing was proposed."""
         proposed = self.student.proposed
-        ratio = np.divide(self.student.accepted, proposed, out=np.full(len(proposed), np.nan), where=proposed > 0)
+        ratio: NDArray[np.float64] = np.divide(
+            self.student.accepted, proposed, out=np.full(len(proposed), np.nan), where=proposed > 0
+        )
         self.student.reset_counters()
         return ratio
 

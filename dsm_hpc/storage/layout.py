@@ -40,7 +40,9 @@ _OVERLAPS = {
 _PROFILE = ("time", "layer")
 
 
-def _overlap_variables(group: str, owner: tuple[str, ...], axes: tuple[str, ...], what: str, *names: str) -> list[Variable]:
+def _overlap_variables(
+    group: str, owner: tuple[str, ...], axes: tuple[str, ...], what: str, *names: str
+) -> list[Variable]:
     return [
         Variable(f"{group}/{name}{form}", owner, axes, f"{_OVERLAPS[name]} {what}{note}")
         for name in names
@@ -55,12 +57,20 @@ VARIABLES: tuple[Variable, ...] = (
     *_overlap_variables("teacher", WALKER, _PROFILE, "of student and teacher", "q", "r", "r_test"),
     *_overlap_variables("clones", PAIR, _PROFILE, "of two clones", "q", "r", "r_test"),
     *_overlap_variables(
-        "autocorrelation", WALKER, ("waiting", "time", "layer"), "of a student at times t_w and t >= t_w", "q", "r"
+        "autocorrelation",
+        WALKER,
+        ("waiting", "time", "layer"),
+        "of a student at times t_w and t >= t_w",
+        "q",
+        "r",
     ),
     Variable("loops/shared_pairs", SAMPLE, ("layer",), "pairs of perceptrons that share two or more inputs"),
     Variable("loops/shared_pairs_expected", SAMPLE, ("layer",), "the same, mean for random wiring"),
     Variable(
-        "loops/correlation", SAMPLE, ("layer",), "mean squared correlation between the teacher's neurons, less 1/M"
+        "loops/correlation",
+        SAMPLE,
+        ("layer",),
+        "mean squared correlation between the teacher's neurons, less 1/M",
     ),
     Variable("loops/input_correlation", SAMPLE, (), "mean squared correlation between inputs, less 1/M"),
 )
@@ -75,7 +85,7 @@ class Layout:
 
     @property
     def variables(self) -> list[Variable]:
-        """The variables that this run has: none along an empty axis (no clones to compare, no waiting times)."""
+        """The variables that this run has: none along an empty axis (no pairs, no waiting times)."""
         return [v for v in VARIABLES if all(self.size(axis) for axis in v.dimensions)]
 
     def size(self, axis: str) -> int:

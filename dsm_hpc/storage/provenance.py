@@ -21,7 +21,12 @@ def provenance(hosts: list[str], mpi_library: str, seed: int, writer: str) -> di
     return {
         "program": dsm_hpc.__version__,
         **_git(),
-        "kernels": {"march": build.MARCH, "lanes": build.LANES, "flags": build.FLAGS, "compiler": build.COMPILER},
+        "kernels": {
+            "march": build.MARCH,
+            "lanes": build.LANES,
+            "flags": build.FLAGS,
+            "compiler": build.COMPILER,
+        },
         "python": platform.python_version(),
         "libraries": {name: _version(name) for name in LIBRARIES},
         "hdf5": h5py.version.hdf5_version,
@@ -50,11 +55,15 @@ def finished(text: str) -> str:
 def version_text() -> str:
     """What `dsm --version` prints."""
     git = _git()
-    revision = f" (git {git['git_revision'][:12]}{', with local changes' if git['git_dirty'] else ''})" if git["git_revision"] else ""
+    revision = (
+        f" (git {git['git_revision'][:12]}{', with local changes' if git['git_dirty'] else ''})"
+        if git["git_revision"]
+        else ""
+    )
     return "\n".join(
         [
             f"dsm_hpc {dsm_hpc.__version__}{revision}",
-            f"kernels: {build.LANES}, built with {build.FLAGS} (march: {build.MARCH}), compiler {build.COMPILER}",
+            f"kernels: {build.LANES}, march {build.MARCH} ({build.FLAGS}), compiler {build.COMPILER}",
             f"h5py {h5py.version.version}, HDF5 {h5py.version.hdf5_version}, "
             f"parallel: {'yes' if h5py.get_config().mpi else 'no (results are gathered on rank 0)'}",
             f"python {platform.python_version()}, mpi4py {_version('mpi4py')}, numpy {_version('numpy')}",
@@ -69,7 +78,9 @@ def _git() -> dict[str, Any]:
         return {"git_revision": None, "git_dirty": None}
     try:
         revision, status = (
-            subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True).stdout
+            subprocess.run(
+                ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True
+            ).stdout
             for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
         )
     except (OSError, subprocess.SubprocessError):

@@ -53,7 +53,9 @@ def create(path: Path, layout: Layout, attributes: dict[str, Any]) -> None:
     temporary = Path(name)
     try:
         with h5py.File(temporary, "w") as file:
-            file.attrs.update({"format": FORMAT, "format_version": FORMAT_VERSION, "finished": 0} | attributes)
+            file.attrs.update(
+                {"format": FORMAT, "format_version": FORMAT_VERSION, "finished": 0} | attributes
+            )
             _create_datasets(file, layout)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
@@ -102,7 +104,9 @@ def _umask() -> int:
 class Writer(Protocol):
     """Writes blocks of a results file; every call is collective."""
 
-    def write(self, variable: Variable, rows: Rows, tail: tuple[slice, ...], block: NDArray[np.float64]) -> None:
+    def write(
+        self, variable: Variable, rows: Rows, tail: tuple[slice, ...], block: NDArray[np.float64]
+    ) -> None:
         """Writes block[n] to row rows[n] of the owner axes, at `tail` of the further axes."""
 
     def flush(self) -> None:
@@ -116,7 +120,7 @@ class Writer(Protocol):
 
 
 class _Open:
-    """An open results file that is closed at the end."""
+    """An open results file, closed at the end of a `with` block."""
 
     file: h5py.File | None = None
 
@@ -124,8 +128,9 @@ class _Open:
         if self.file is not None:
             self.file.flush()
 
-    def __exit__(self, *_: object) -> None:
-        if self.file is not None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # Closing is collective: after an error on one rank the others would never come.
+        if self.file is not None and kind is None:
             self.file.close()
 
 
@@ -140,7 +145,9 @@ class ParallelWriter(_Open):
     def __enter__(self) -> "ParallelWriter":
         return self
 
-    def write(self, variable: Variable, rows: Rows, tail: tuple[slice, ...], block: NDArray[np.float64]) -> None:
+    def write(
+        self, variable: Variable, rows: Rows, tail: tuple[slice, ...], block: NDArray[np.float64]
+    ) -> None:
         # h5py's high level skips the HDF5 call for an empty selection, which hangs the other ranks:
         # every rank takes part here, with nothing selected if it has nothing.
         assert self.file is not None
@@ -158,7 +165,12 @@ class ParallelWriter(_Open):
         source = h5py.h5s.create_simple((max(block.size, 1),))
         if not rows:
             source.select_none()
-        dataset.id.write(source, target, np.ascontiguousarray(block).ravel() if rows else np.zeros(1), dxpl=self._collective)
+        dataset.id.write(
+            source,
+            target,
+            np.ascontiguousarray(block).ravel() if rows else np.zeros(1),
+            dxpl=self._collective,
+        )
 
 
 class GatherWriter(_Open):
@@ -172,7 +184,9 @@ class GatherWriter(_Open):
     def __enter__(self) -> "GatherWriter":
         return self
 
-    def write(self, variable: Variable, rows: Rows, tail: tuple[slice, ...], block: NDArray[np.float64]) -> None:
+    def write(
+        self, variable: Variable, rows: Rows, tail: tuple[slice, ...], block: NDArray[np.float64]
+    ) -> None:
         for sender_rows, sender_block in self._world.gather((rows, block)) or []:
             assert self.file is not None
             dataset = self.file[variable.name]
@@ -191,7 +205,7 @@ def writer_kind(mode: str, world: World) -> str:
     parallel = bool(h5py.get_config().mpi) and world.comm is not None
     if mode == "mpio" and not parallel:
         raise InputError(
-            "output.mode: mpio needs h5py built with parallel HDF5 and a working mpi4py; allowed here are gather, auto"
+            "output.mode: mpio needs h5py built on parallel HDF5, and mpi4py; allowed here are gather, auto"
         )
     return "mpio" if parallel and mode != "gather" else "gather"
 

@@ -1,0 +1,98 @@
+"""Overlaps against layers: where in the network the teacher is found (DSM's spatial profile)."""
+
+from collections.abc import Sequence
+from math import pi, sqrt
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from dsm_hpc.analysis.figures.parameters import shared
+from dsm_hpc.analysis.figures.style import (
+    STARTS,
+    colours,
+    curve,
+    layer_axis,
+    legend,
+    panels,
+    temperature,
+    title,
+)
+from dsm_hpc.analysis.measured import coldest, measured_window
+from dsm_hpc.analysis.results import Results
+from dsm_hpc.analysis.scan import labels
+from dsm_hpc.analysis.statistics import Estimate, estimate, windowed
+
+_PANELS = {"q": "aligned $q(l)$", "r": "aligned $r(l)$", "r_test": r"aligned $r_{\mathrm{test}}(l)$"}
+_BIAS: dict[str, Any] = {"color": "0.35", "linestyle": ":", "linewidth": 0.9}
+
+
+def draw(files: Sequence[Results]) -> Figure:
+    """Aligned q(l), r(l), r_test(l) in the last half of the run: filled markers for student and teacher,
+    rings for two clones; one colour per start, or per file if there are several.
+
+    Where both starts are there, a second row shows the planted one on its own scale: near q = 1 the
+    difference between the ends and the middle of the network would be lost beside the random start.
+    """
+    starts = list(dict.fromkeys(start for results in files for start in results.config.ensemble.starts))
+    rows: list[Sequence[str]] = [starts, ["planted"]] if len(starts) > 1 else [starts]
+    figure, axes = panels(len(rows), len(_PANELS), _title(files), height=2.3)
+    for row, shown in enumerate(rows):
+        for column, (name, label) in enumerate(_PANELS.items()):
+            panel = axes[row * len(_PANELS) + column]
+            _draw_panel(panel, files, name, shown)
+            panel.set_ylabel(label if row == 0 else f"{label}, planted")
+            if name == "r" and row == 0:
+                _draw_bias(panel, files)
+            layer_axis(panel)
+    legend(figure, _legend(files, starts), columns=3)
+    return figure
+
+
+def _draw_panel(panel: Axes, files: Sequence[Results], name: str, starts: Sequence[str]) -> None:
+    """One overlap of all files, for some of their starts."""
+    for place, results in enumerate(files):
+        for start in (start for start in results.config.ensemble.starts if start in starts):
+            look = STARTS[start] if len(files) == 1 else STARTS[start].but(colour=colours(len(files))[place])
+            looks = {"teacher": look, "clones": look.but(filled=False, line="none")}
+            for group, drawn in looks.items():
+                if results.has(f"{group}/{name}_aligned"):
+                    profile = _profile(results, f"{group}/{name}_aligned", start)
+                    curve(panel, profile.mean["layer"].values, profile, drawn)
+
+
+def _draw_bias(panel: Axes, files: Sequence[Results]) -> None:
+    """What alignment makes of an uncorrelated hidden layer: r = sqrt(2 / (pi M))."""
+    for train in sorted({results.config.patterns.train for results in files}):
+        panel.axhline(sqrt(2 / (pi * train)), **_BIAS)
+
+
+def _profile(results: Results, name: str, start: str) -> Estimate:
+    values = windowed(results, name, measured_window(results))
+    return estimate(values.sel(start=start).isel(beta=coldest(results)))
+
+
+def _title(files: Sequence[Results]) -> str:
+    if len(files) > 1:
+        return shared(files, "last half of each run")
+    times = measured_window(files[0])
+    return (
+        title(files[0])
+        + "\n"
+        + f"{temperature(files[0], coldest(files[0]))}, ${times.first} \\leq t \\leq {times.last}$"
+    )
+
+
+def _legend(files: Sequence[Results], starts: Sequence[str]) -> list[Line2D]:
+    looks = {start: STARTS[start] if len(files) == 1 else STARTS[start].but(colour="0.4") for start in starts}
+    names = zip(colours(len(files)), labels(files), strict=True) if len(files) > 1 else ()
+    return [
+        *(Line2D([], [], color=colour, linewidth=2.5, label=name) for colour, name in names),
+        *(look.handle(f"{start}: student, teacher") for start, look in looks.items()),
+        *(
+            look.but(filled=False, line="none").handle(f"{start}: two clones")
+            for start, look in looks.items()
+        ),
+        Line2D([], [], label=r"bias $\sqrt{2/\pi M}$ of $r$", **_BIAS),
+    ]

@@ -1,0 +1,72 @@
+"""The verb `plot`: kinds of figures, and writing one in a single step."""
+
+import os
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from dsm_hpc.analysis.figures import acceptance, autocorrelation, generalization, loops, profile, relaxation
+from dsm_hpc.analysis.figures.style import RC
+from dsm_hpc.analysis.results import Results, open_results
+from dsm_hpc.errors import InputError
+
+ONE_FILE: dict[str, Callable[[Results], Figure]] = {
+    "relaxation": relaxation.draw,
+    "autocorrelation": autocorrelation.draw,
+    "acceptance": acceptance.draw,
+    "loops": loops.draw,
+}
+SEVERAL_FILES: dict[str, Callable[[Sequence[Results]], Figure]] = {
+    "profile": profile.draw,
+    "generalization": generalization.draw,
+}
+KINDS = (*SEVERAL_FILES, *ONE_FILE)
+SUFFIXES = ("png", "pdf", "svg")
+
+
+def plot(paths: list[Path], kind: str, output: Path) -> None:
+    """Draws a figure of results files and writes it, replacing an older one.
+
+    Raises InputError for an unknown kind or suffix, an output that cannot be written, or unsuitable files.
+    """
+    if kind not in KINDS:
+        raise InputError(f"--kind {kind}: not a kind of figure: allowed are {', '.join(KINDS)}")
+    suffix = output.suffix.removeprefix(".").lower()
+    if suffix not in SUFFIXES:
+        raise InputError(
+            f"{output}: unknown kind of file: allowed are names that end in .{', .'.join(SUFFIXES)}"
+        )
+    if kind in ONE_FILE and len(paths) > 1:
+        raise InputError(f"--kind {kind}: shows one results file; {len(paths)} were given")
+    _check_output(output)
+    with rc_context(RC):
+        files = [open_results(path) for path in paths]
+        figure = ONE_FILE[kind](files[0]) if kind in ONE_FILE else SEVERAL_FILES[kind](files)
+        picture = BytesIO()
+        figure.savefig(picture, format=suffix)
+    _replace(output, picture.getvalue())
+
+
+def _check_output(output: Path) -> None:
+    """Before any work is done."""
+    if output.is_dir():
+        raise InputError(f"{output}: is a folder; give the name of a figure")
+    if not output.parent.is_dir():
+        raise InputError(f"{output}: there is no folder {output.parent}")
+    if not os.access(output.parent, os.W_OK):
+        raise InputError(f"{output}: no permission to write into {output.parent}")
+
+
+def _replace(output: Path, content: bytes) -> None:
+    """Writes a file in a single step: a reader sees the old one or the new one."""
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(output)
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written: {error.strerror}") from None
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,94 @@
+"""What the numbers say about heterogeneity and equilibrium: contrasts in standard errors, and a verdict.
+
+Every statement is a tree of plain numbers and words; NaN stands where a number cannot be had.
+"""
+
+from math import isnan
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from dsm_hpc.analysis.statistics import (
+    Estimate,
+    contrast,
+    ends_above_middle,
+    estimate,
+    in_errors,
+    joint_difference,
+)
+
+SIGNIFICANT = 2.0
+"""Standard errors from which on a difference counts."""
+
+UNDECIDED = "cannot be judged (a standard error needs two samples)"
+
+
+def heterogeneity(q: xr.DataArray) -> dict[str, Any]:
+    """Whether both ends of the network are learnt better than its middle.
+
+    q : aligned teacher overlap of one start and beta, (sample, layer) with L >= 3.
+    """
+    ends = {end: _difference(value) for end, value in ends_above_middle(q).items()}
+    first, last = (_side(ends[end]["in_errors"]) for end in ("first", "last"))
+    if "" in (first, last):
+        verdict = UNDECIDED
+    elif first == last:
+        verdict = f"both ends {first} the middle"
+    else:
+        verdict = f"the first layer {first}, the last layer {last} the middle"
+    return {**ends, "verdict": verdict}
+
+
+def merging(planted: xr.DataArray, random: xr.DataArray) -> dict[str, Any]:
+    """Whether planted and random start have met.  Arguments: aligned teacher overlap q, (sample, layer)."""
+    statement = _by_layer(joint_difference(estimate(planted), estimate(random)))
+    merged = _agree(statement)
+    words = {True: "the two starts have merged", False: "the two starts have not merged", None: UNDECIDED}
+    return {**statement, "merged": merged, "verdict": words[merged]}
+
+
+def exchangeability(teacher: xr.DataArray, clones: xr.DataArray) -> dict[str, Any]:
+    """Teacher-clone against clone-clone overlap, equal in the equilibrium of the posterior.
+
+    Arguments: aligned q of one start and beta, (sample, layer); paired over samples.
+    """
+    statement = _by_layer(contrast(teacher, clones))
+    equal = _agree(statement)
+    words = {True: "no difference is seen", False: "they differ", None: UNDECIDED}
+    return {**statement, "equal": equal, "verdict": words[equal]}
+
+
+def _by_layer(difference: Estimate) -> dict[str, Any]:
+    """The difference in every layer, and the layer where it is largest in standard errors."""
+    layers = [
+        {"layer": int(layer), **_difference(difference.sel(layer=layer))}
+        for layer in difference.mean["layer"].values
+    ]
+    known = [layer for layer in layers if not isnan(layer["in_errors"])]
+    return {"layers": layers, "largest": max(known, key=lambda layer: abs(layer["in_errors"]), default=None)}
+
+
+def _agree(statement: dict[str, Any]) -> bool | None:
+    """Whether the largest difference is insignificant; None if no difference has an error."""
+    largest = statement["largest"]
+    return None if largest is None else bool(abs(largest["in_errors"]) < SIGNIFICANT)
+
+
+def _difference(value: Estimate) -> dict[str, Any]:
+    mean, error = float(value.mean), float(value.error)
+    return {
+        "difference": mean,
+        "error": error,
+        "in_errors": in_errors(mean, error) if np.isfinite(error) else np.nan,
+        "samples": int(value.samples),
+    }
+
+
+def _side(errors: float) -> str:
+    """Where an end of the network stands against its middle; empty if that cannot be said."""
+    if isnan(errors):
+        return ""
+    if abs(errors) < SIGNIFICANT:
+        return "level with"
+    return "above" if errors > 0 else "below"

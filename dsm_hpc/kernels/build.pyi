@@ -1,0 +1,4 @@
+MARCH: str
+FLAGS: str
+LANES: str
+COMPILER: str

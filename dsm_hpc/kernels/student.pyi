@@ -1,0 +1,36 @@
+import numpy as np
+from numpy.typing import NDArray
+
+class WeightOverflow(ArithmeticError): ...
+
+class Student:
+    ising: bool
+    energy: int
+    wiring: NDArray[np.int32]
+    weights: NDArray[np.float64]
+    signs: NDArray[np.uint64]
+    targets: NDArray[np.uint64]
+    proposed: NDArray[np.int64]
+    accepted: NDArray[np.int64]
+    def __init__(
+        self,
+        wiring: NDArray[np.int32],
+        weights: NDArray[np.float64],
+        inputs: NDArray[np.uint64],
+        targets: NDArray[np.uint64],
+        patterns: int,
+        ising: bool,
+    ) -> None: ...
+    @property
+    def shape(self) -> tuple[int, int, int, int]: ...
+    def sweep(
+        self,
+        bit_generator: np.random.BitGenerator,
+        beta: float,
+        step: float,
+        sweeps: int,
+        trace: NDArray[np.uint8] | None = None,
+    ) -> None: ...
+    def reset_counters(self) -> None: ...
+    def recomputed(self) -> Student: ...
+    def same_state(self, other: Student) -> bool: ...
