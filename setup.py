@@ -16,6 +16,7 @@ from setuptools import Extension, setup
 from setuptools.errors import CompileError, SetupError
 
 # Never -ffast-math, never contraction to fused multiply-add: results must be the same on every machine.
+# -fwrapv: sums of weights may pass the int32 range on their way to a result within it.
 FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fwrapv"]
 # The last two come from the code that Cython generates, not from the kernels.
 WARNINGS = ["-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-stringop-overflow"]

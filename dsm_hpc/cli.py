@@ -9,6 +9,8 @@ from pathlib import Path
 
 from dsm_hpc.errors import InputError, RunError
 
+_KINDS = "profile, generalization, relaxation, autocorrelation, acceptance, loops"
+
 EXIT_DONE, EXIT_BAD_INPUT, EXIT_FAILED = 0, 2, 3
 
 
@@ -153,9 +155,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("plot", help="figures (png, pdf, svg)")
     verb.add_argument("results", type=Path, nargs="+", metavar="OUT.h5")
-    verb.add_argument(
-        "--kind", required=True, metavar="KIND", help="profile, relaxation, generalization, ..."
-    )
+    verb.add_argument("--kind", required=True, metavar="KIND", help=_KINDS)
     verb.add_argument("-o", "--output", type=Path, required=True, metavar="FIG")
     verb.set_defaults(verb=plot)
     return parser

@@ -364,7 +364,7 @@ def _read_text(path: Path) -> str:
 
 def _points(tree: dict[str, Any], scan: Any, path: Path) -> Iterator[Point]:
     if scan is None:
-        yield Point({}, _validate(tree, str(path)))
+        yield Point({}, _validate(_anchored(tree, path.parent), str(path)))
         return
     if not isinstance(scan, dict) or not scan:
         raise InputError(f"{path}: scan: give key paths and lists, for example {{network.depth: [2, 4]}}")
@@ -379,7 +379,15 @@ def _points(tree: dict[str, Any], scan: Any, path: Path) -> Iterator[Point]:
         for key, value in values.items():
             _assign(point, key, value, f"{path}: scan")
         chosen = ", ".join(f"{key} = {value}" for key, value in values.items())
-        yield Point(values, _validate(point, f"{path} at {chosen}"))
+        yield Point(values, _validate(_anchored(point, path.parent), f"{path} at {chosen}"))
+
+
+def _anchored(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The tree with the path of the user's inputs taken from the folder of the input file."""
+    match tree:
+        case {"patterns": {"inputs": {"path": str(path)} as inputs} as patterns}:
+            return tree | {"patterns": patterns | {"inputs": inputs | {"path": str(folder / path)}}}
+    return tree
 
 
 def _assign(tree: dict[str, Any], key: str, value: Any, where: str) -> None:

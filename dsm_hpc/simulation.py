@@ -1,6 +1,7 @@
 """The main job: one parameter set, from its configuration to a finished results file."""
 
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from time import perf_counter
 
@@ -111,7 +112,7 @@ def _loop(
     world: World,
 ) -> None:
     """Advances all walkers from one measurement time to the next."""
-    now, written = 0, perf_counter()
+    now, written = 0, -inf  # the state at t = 0 is written at once
     for time in times:
         _advance(walkers, now, time, progress)
         now = time

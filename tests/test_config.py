@@ -146,6 +146,12 @@ def test_configuration_cannot_be_changed() -> None:
         small_config().network.width = 3  # type: ignore[misc]
 
 
+def test_relative_paths_start_at_the_input_file(make_input: Made, tmp_path: Path) -> None:
+    for given, path in [("rows.npy", tmp_path / "rows.npy"), ("/data/rows.npy", Path("/data/rows.npy"))]:
+        job = config.load(make_input(patterns__inputs={"kind": "file", "path": given}))
+        assert job.points[0].config.patterns.inputs.path == str(path)  # type: ignore[union-attr]
+
+
 def test_exponents_without_a_point_are_numbers(make_input: Made) -> None:
     job = config.load(make_input(), ("dynamics.betas=[1e-3, 2e1]",))
     assert job.points[0].config.dynamics.betas == (0.001, 20.0)

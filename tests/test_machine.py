@@ -21,7 +21,7 @@ from dsm_hpc.machine.wiring import draw_weights, draw_wiring
 
 
 def test_every_perceptron_reads_c_distinct_neurons_uniformly() -> None:
-    """Each neuron is read N c / N = c times on average; counts are hypergeometric sums: chi-square per neuron."""
+    """Each neuron is read c times per layer on average: a binomial count, within 4 standard deviations."""
     depth, width, fan_in = 40, 30, 7
     wiring = draw_wiring(np.random.default_rng(1), depth, width, fan_in)
     assert wiring.shape == (depth, width, fan_in)
@@ -69,7 +69,7 @@ def test_iid_inputs_are_unbiased_and_uncorrelated() -> None:
 def test_hidden_manifold_inputs_have_the_arcsine_covariance(dimension: int) -> None:
     """<S_i S_j> = (2/pi) asin(F_i.F_j / |F_i||F_j|) for given features F (Gaussian orthant probability).
 
-    F is rebuilt here from its stream; the tolerance is 4.5 standard errors sqrt((1 - c^2) / M) over all pairs.
+    F is rebuilt here from its stream; the tolerance is 4.5 standard errors sqrt((1 - c^2) / M).
     """
     patterns = 40_000
     changes = {
@@ -136,7 +136,7 @@ def test_an_hdf5_file_with_several_datasets_needs_a_name(tmp_path: Path) -> None
     with h5py.File(path, "w") as file:
         file.create_dataset("a", data=np.ones((170, 9)))
         file.create_dataset("b", data=np.ones((3, 3)))
-    with pytest.raises(InputError, match="dataset: required.*a, b"):
+    with pytest.raises(InputError, match=r"dataset: required.*a, b"):
         check_inputs(small_config(patterns__inputs={"kind": "file", "path": str(path)}))
     with pytest.raises(InputError, match="'c' is not in"):
         check_inputs(small_config(patterns__inputs={"kind": "file", "path": str(path), "dataset": "c"}))
@@ -184,7 +184,7 @@ def hidden_symmetry(sample: Sample, random: np.random.Generator, permute: bool) 
 
 @pytest.mark.parametrize(("fan_in", "permute"), [(4, False), ("all", False), ("all", True)])
 def test_alignment_undoes_the_hidden_symmetries(fan_in: int | str, permute: bool) -> None:
-    """Flips and permutations of hidden neurons change nothing visible: aligned overlaps are 1, raw ones not."""
+    """Flips and permutations of hidden neurons change nothing visible: aligned overlaps are 1, raw not."""
     sample = draw_sample(small_config(network__fan_in=fan_in, network__depth=4), 0)
     disguised = hidden_symmetry(sample, np.random.default_rng(5), permute)
     assert (disguised.train[-1] == sample.teacher.train[-1]).all()

@@ -68,7 +68,7 @@ def test_every_walker_has_one_owner() -> None:
     spread = decompose(config, 5)
     assert list(spread.owners()) == walkers(config)
     assert sorted(walkers(config)) == walkers(config)
-    assert [rank for rank in spread.owners().values()] == sorted(spread.owners().values())
+    assert list(spread.owners().values()) == sorted(spread.owners().values())
     assert len(pairs(config)) == 3 * 2 * 3 * 2
 
 

@@ -71,4 +71,4 @@ def _expectation(training_error: float, beta: float) -> str:
         return f"{equal}, not at this temperature."
     if training_error > 0:
         return f"{equal}; these students still make errors, so they are not there."
-    return f"{equal}; it is necessary for equilibrium, not sufficient."
+    return f"{equal}; it is necessary, not sufficient."

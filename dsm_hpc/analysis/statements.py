@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy.stats import t as student_t
 
 from dsm_hpc.analysis.statistics import (
     Estimate,
@@ -19,7 +20,10 @@ from dsm_hpc.analysis.statistics import (
 )
 
 SIGNIFICANT = 2.0
-"""Standard errors from which on a difference counts."""
+"""Standard errors from which on an end of the network counts as above or below the middle."""
+
+LEVEL = 0.05
+"""Probability of calling a difference that is none, over all layers together."""
 
 UNDECIDED = "cannot be judged (a standard error needs two samples)"
 
@@ -44,7 +48,11 @@ def merging(planted: xr.DataArray, random: xr.DataArray) -> dict[str, Any]:
     """Whether planted and random start have met.  Arguments: aligned teacher overlap q, (sample, layer)."""
     statement = _by_layer(joint_difference(estimate(planted), estimate(random)))
     merged = _agree(statement)
-    words = {True: "the two starts have merged", False: "the two starts have not merged", None: UNDECIDED}
+    words = {
+        True: "no difference is seen, so they have merged",
+        False: "they have not merged",
+        None: UNDECIDED,
+    }
     return {**statement, "merged": merged, "verdict": words[merged]}
 
 
@@ -70,9 +78,16 @@ def _by_layer(difference: Estimate) -> dict[str, Any]:
 
 
 def _agree(statement: dict[str, Any]) -> bool | None:
-    """Whether the largest difference is insignificant; None if no difference has an error."""
+    """Whether chance explains the largest difference; None if no difference has an error.
+
+    The largest of L differences is judged at the level LEVEL / L (Bonferroni) of Student's t: 2 standard
+    errors in one of many layers, from few samples, mean nothing.
+    """
     largest = statement["largest"]
-    return None if largest is None else bool(abs(largest["in_errors"]) < SIGNIFICANT)
+    if largest is None:
+        return None
+    chance = 2 * student_t.sf(abs(largest["in_errors"]), largest["samples"] - 1)
+    return bool(chance * len(statement["layers"]) > LEVEL)
 
 
 def _difference(value: Estimate) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Look:
             "marker": self.marker,
             "linestyle": self.line,
             "markerfacecolor": self.colour if self.filled else "none" if ring else "white",
-            "markersize": 7.5 if ring else RC["lines.markersize"],
+            "markersize": 6.5 if ring else RC["lines.markersize"],
         }
 
 
