@@ -40,17 +40,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def validate(options: argparse.Namespace) -> None:
     """Checks an input file and prints what a run would be."""
-    from dsm_hpc import config
+    from dsm_hpc import inputfile
 
     if options.schema:
-        print(json.dumps(config.schema(), indent=2))
+        print(json.dumps(inputfile.schema(), indent=2))
         return
     if options.input is None:
         raise InputError("validate: give an input file, or --schema")
     from dsm_hpc.footprint import describe
     from dsm_hpc.machine.inputs import check_inputs
 
-    job = config.load(options.input, tuple(options.set))
+    job = inputfile.load(options.input, tuple(options.set))
     for point in job.points:
         check_inputs(point.config)
     print(describe(job, options.ranks))
@@ -58,11 +58,11 @@ def validate(options: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """The main job; a scan writes one file per point into a folder."""
-    from dsm_hpc import config
+    from dsm_hpc import inputfile
     from dsm_hpc.footprint import check_memory
     from dsm_hpc.machine.inputs import check_inputs
 
-    job = config.load(options.input, tuple(options.set))
+    job = inputfile.load(options.input, tuple(options.set))
     for point in job.points:
         check_inputs(point.config)
         check_memory(point.config)

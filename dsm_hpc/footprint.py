@@ -3,9 +3,10 @@
 import os
 from math import ceil
 
-from dsm_hpc.config import Config, Job
+from dsm_hpc.config import Config
 from dsm_hpc.ensemble import WalkerKey
 from dsm_hpc.errors import InputError
+from dsm_hpc.inputfile import Job
 from dsm_hpc.parallel.decomposition import Decomposition, decompose
 from dsm_hpc.storage.layout import layout
 

@@ -5,9 +5,9 @@ from math import inf
 from pathlib import Path
 from time import perf_counter
 
-from dsm_hpc.config import Point
 from dsm_hpc.ensemble import WalkerKey, pairs
 from dsm_hpc.errors import InputError
+from dsm_hpc.inputfile import Point
 from dsm_hpc.machine.sample import Sample, draw_sample
 from dsm_hpc.measurement import Recorder
 from dsm_hpc.parallel.clones import CloneExchange

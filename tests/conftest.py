@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
-from dsm_hpc import config
+from dsm_hpc.config import Config
+from dsm_hpc.inputfile import parse_resolved
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -50,10 +51,10 @@ def make_input(tmp_path: Path) -> Made:
     return make
 
 
-def small_config(**changes: Any) -> config.Config:
+def small_config(**changes: Any) -> Config:
     """The small configuration with some keys changed (`network__depth=2`)."""
     tree = changed(SMALL, {key.replace("__", "."): value for key, value in changes.items()})
-    return config.parse_resolved(yaml.safe_dump(tree), "test")
+    return parse_resolved(yaml.safe_dump(tree), "test")
 
 
 def dsm(*words: object, ranks: int = 0, timeout: float = 120) -> "subprocess.CompletedProcess[str]":

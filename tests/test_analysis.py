@@ -15,8 +15,9 @@ from dsm_hpc.analysis.scan import varied
 from dsm_hpc.analysis.statements import exchangeability, heterogeneity, merging
 from dsm_hpc.analysis.statistics import contrast, estimate, in_errors, middle_layers, window, windowed
 from dsm_hpc.analysis.tables import analyze
-from dsm_hpc.config import Config, parse_resolved
+from dsm_hpc.config import Config
 from dsm_hpc.errors import InputError
+from dsm_hpc.inputfile import parse_resolved
 from dsm_hpc.storage.layout import FORMAT_VERSION, layout
 from dsm_hpc.storage.results import attributes, create
 

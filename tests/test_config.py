@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from conftest import Made, small_config
 
-from dsm_hpc import config
+from dsm_hpc import inputfile
 from dsm_hpc.errors import InputError
 
 
 def refusal(path: Path, *overrides: str) -> str:
     with pytest.raises(InputError) as caught:
-        config.load(path, overrides)
+        inputfile.load(path, overrides)
     return str(caught.value)
 
 
@@ -83,7 +83,7 @@ def test_messages_name_the_file_and_list_every_error(make_input: Made) -> None:
     [
         ("a: [", "not readable as YAML"),
         ("[1, 2]", "a mapping of keys to values, not a list"),
-        ("", "not a blank"),
+        ("", "input.yaml: is empty"),
         ("seed: 1\nseed: 2", "key 'seed' appears twice, again in line 2"),
         ("a: &x [1]\nb: *x", "aliases"),
         ("a: !!python/object/apply:os.system ['true']", "not readable as YAML"),
@@ -121,14 +121,14 @@ schedule: {sweeps: 10000, measurements: {kind: log, count: 40}}     # or {kind: 
 output:   {mode: auto}
 scan:     {network.depth: [2, 4, 6, 8]}
 """)
-    job = config.load(path)
+    job = inputfile.load(path)
     assert [point.name for point in job.points] == ["depth=2", "depth=4", "depth=6", "depth=8"]
     assert [point.config.network.depth for point in job.points] == [2, 4, 6, 8]
     assert job.points[0].config.dynamics.betas == (math.inf,)
 
 
 def test_several_scanned_keys_give_their_product(make_input: Made) -> None:
-    job = config.load(make_input(scan={"network.depth": [1, 2], "patterns.train": [10, 20]}))
+    job = inputfile.load(make_input(scan={"network.depth": [1, 2], "patterns.train": [10, 20]}))
     assert [point.name for point in job.points] == [
         "depth=1,train=10", "depth=1,train=20", "depth=2,train=10", "depth=2,train=20",
     ]  # fmt: skip
@@ -138,7 +138,7 @@ def test_resolved_configuration_reads_back_as_itself() -> None:
     first = small_config(
         dynamics__betas=[math.inf, 0.1], patterns__inputs={"kind": "hidden_manifold", "dimension": 4}
     )
-    assert config.parse_resolved(first.as_yaml(), "again") == first
+    assert inputfile.parse_resolved(first.as_yaml(), "again") == first
 
 
 def test_configuration_cannot_be_changed() -> None:
@@ -148,17 +148,17 @@ def test_configuration_cannot_be_changed() -> None:
 
 def test_relative_paths_start_at_the_input_file(make_input: Made, tmp_path: Path) -> None:
     for given, path in [("rows.npy", tmp_path / "rows.npy"), ("/data/rows.npy", Path("/data/rows.npy"))]:
-        job = config.load(make_input(patterns__inputs={"kind": "file", "path": given}))
+        job = inputfile.load(make_input(patterns__inputs={"kind": "file", "path": given}))
         assert job.points[0].config.patterns.inputs.path == str(path)  # type: ignore[union-attr]
 
 
 def test_exponents_without_a_point_are_numbers(make_input: Made) -> None:
-    job = config.load(make_input(), ("dynamics.betas=[1e-3, 2e1]",))
+    job = inputfile.load(make_input(), ("dynamics.betas=[1e-3, 2e1]",))
     assert job.points[0].config.dynamics.betas == (0.001, 20.0)
 
 
 def test_schema_describes_every_key() -> None:
-    tree = json.loads(json.dumps(config.schema()))
+    tree = json.loads(json.dumps(inputfile.schema()))
     assert {"network", "patterns", "ensemble", "dynamics", "schedule", "output", "scan"} <= tree[
         "properties"
     ].keys()

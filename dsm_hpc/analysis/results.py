@@ -17,8 +17,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from dsm_hpc.config import MAX_INPUT_BYTES, Config, parse_resolved
+from dsm_hpc.config import Config
 from dsm_hpc.errors import InputError
+from dsm_hpc.inputfile import MAX_INPUT_BYTES, parse_resolved
 from dsm_hpc.storage.layout import FORMAT, FORMAT_VERSION, VARIABLES, Layout, Variable
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
