@@ -2,11 +2,13 @@
 
 from functools import cache
 
+from numpy.random import PCG64DXSM
+
 from dsm_hpc.config import Config
 from dsm_hpc.kernels import Student
 from dsm_hpc.machine.sample import Sample, draw_sample
 from dsm_hpc.machine.wiring import draw_weights
-from dsm_hpc.rng import Purpose, generator
+from dsm_hpc.rng import Purpose, bit_generator, generator
 
 BETA, STEP = float("inf"), 0.3
 """Greedy; the size of a step."""
@@ -50,3 +52,8 @@ def student(of: Sample, regime: str, clone: int = 0) -> Student:
         weights = draw_weights(generator(1, Purpose.START, of.index, 1, clone, 0), weights.shape, ising=False)
     train = of.teacher.train
     return Student(of.wiring, weights, train[0], train[-1], of.config.patterns.train, ising=False)
+
+
+def stream(clone: int) -> PCG64DXSM:
+    """The random numbers of a clone's moves."""
+    return bit_generator(1, Purpose.MOVES, 0, 0, clone, 0)

@@ -8,11 +8,12 @@ import math
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from dsm_hpc.kernels.grid import MAX_FAN_IN
 
 MAX_MEASUREMENTS = 1_000_000
+MAX_BETAS = 10_000
 
 Start = Literal["planted", "random"]
 STARTS: tuple[Start, ...] = get_args(Start)
@@ -131,6 +132,56 @@ class WeightMove(Section):
     step: float = Field(0.5, gt=0, lt=1e6, description="delta, size of the step (Gaussian weights)")
 
 
+def _ladder_kind(value: Any) -> Any:
+    """A mapping chooses by its key `ladder`; anything else must be a list."""
+    if isinstance(value, dict):
+        return value.get("ladder")
+    return getattr(value, "ladder", "list")
+
+
+class GeometricLadder(Section):
+    """Inverse temperatures in geometric progression."""
+
+    ladder: Literal["geometric"]
+    hot: float = Field(gt=0, lt=1e9, description="smallest beta")
+    cold: float = Field(gt=0, lt=1e9, description="largest beta, finite")
+    count: int = Field(ge=2, le=MAX_BETAS, description="number of betas")
+
+
+class AdaptiveLadder(Section):
+    """Inverse temperatures tuned in a burn-in to equal swap rejection between neighbours, then frozen."""
+
+    ladder: Literal["adaptive"]
+    hot: float = Field(ge=0, lt=1e9, description="smallest beta")
+    cold: float = Field(math.inf, gt=0, description="largest beta, .inf allowed")
+    count: int = Field(ge=2, le=MAX_BETAS, description="number of betas")
+    burn_in: int = Field(256, ge=8, le=10**12, description="sweeps spent on tuning, before t = 0")
+
+
+def spread_betas(hot: float, cold: float, count: int) -> tuple[float, ...]:
+    """Inverse temperatures evenly spaced in beta / (1 + beta), which reaches from beta = 0 to infinity."""
+    first, last = hot / (1 + hot), 1.0 if math.isinf(cold) else cold / (1 + cold)
+    places = [first + (last - first) * step / (count - 1) for step in range(1, count - 1)]
+    return (hot, *(place / (1 - place) for place in places), cold)
+
+
+class Anneal(Section):
+    """Simulated annealing: the temperature 1/beta falls linearly in time, then stays."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    start: float = Field(alias="from", gt=0, lt=1e9, description="beta at t = 0")
+    to: float = Field(math.inf, gt=0, description="beta from `sweeps` on, .inf allowed")
+    sweeps: int = Field(ge=1, le=10**15, description="length of the cooling")
+
+    def beta(self, time: int) -> float:
+        """Inverse temperature of the sweep that begins at `time`."""
+        if time >= self.sweeps:
+            return self.to
+        temperature = 1 / self.start + (1 / self.to - 1 / self.start) * time / self.sweeps
+        return 1 / temperature
+
+
 class Dynamics(Section):
     """Monte Carlo dynamics."""
 
@@ -140,27 +191,64 @@ class Dynamics(Section):
         max_length=1,
         description="the move of a sweep (exactly one kind)",
     )
-    betas: Annotated[tuple[float, ...], BeforeValidator(_as_tuple)] = Field(
-        (math.inf,), min_length=1, max_length=10_000, description="inverse temperatures; .inf is greedy"
-    )
+    betas: Annotated[
+        Annotated[tuple[float, ...], Tag("list")]
+        | Annotated[GeometricLadder, Tag("geometric")]
+        | Annotated[AdaptiveLadder, Tag("adaptive")],
+        Discriminator(_ladder_kind),
+        BeforeValidator(_as_tuple),
+    ] = Field((math.inf,), description="inverse temperatures (.inf is greedy), or how to choose them")
     exchange_every: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="sweeps between exchanges of neighbouring betas; without effect for a single beta"
+        None, description="sweeps between swaps of neighbouring betas (parallel tempering); none: no swaps"
     )
+    anneal: Anneal | None = Field(None, description="simulated annealing of a single beta")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _beta_of_annealing(cls, tree: Any) -> Any:
+        """An annealed run has one beta, the one that it ends at."""
+        match tree:
+            case {"anneal": {**anneal}} if "betas" not in tree:
+                return tree | {"betas": [anneal.get("to", math.inf)]}
+        return tree
 
     @model_validator(mode="after")
     def _ladder(self) -> "Dynamics":
-        for beta in self.betas:
+        betas = self.ladder
+        if not 1 <= len(betas) <= MAX_BETAS:
+            raise ValueError(f"betas: {len(betas)} values are given: allowed are 1 to {MAX_BETAS}")
+        for beta in betas:
             if not beta >= 0:
                 raise ValueError(
                     f"betas: {beta} is not an inverse temperature: allowed are numbers >= 0 and .inf"
                 )
-        _refuse_repeated("betas", self.betas)
-        if len(self.betas) > 1 and self.exchange_every is not None:
-            raise ValueError(
-                "exchange_every: replica exchange is not available in this version; leave the key out "
-                "to run the betas independently of each other"
-            )
+        _refuse_repeated("betas", betas)
+        ordered = sorted(betas) in (list(betas), list(betas[::-1]))
+        if self.exchange_every is not None and not ordered:
+            raise ValueError("betas: must ascend or descend, since neighbours in the list exchange")
+        if isinstance(self.betas, (GeometricLadder, AdaptiveLadder)) and not self.betas.hot < self.betas.cold:
+            raise ValueError(f"betas: hot = {self.betas.hot} must be less than cold = {self.betas.cold}")
+        if isinstance(self.betas, AdaptiveLadder) and self.exchange_every is None:
+            raise ValueError("betas: an adaptive ladder is tuned by exchange; give exchange_every")
+        if self.anneal is not None and betas != (self.anneal.to,):
+            raise ValueError("anneal: needs a single beta, equal to anneal.to; leave betas out")
         return self
+
+    @property
+    def ladder(self) -> tuple[float, ...]:
+        """The inverse temperatures; before tuning, if they are to be tuned."""
+        match self.betas:
+            case GeometricLadder(hot=hot, cold=cold, count=count):
+                ratio = (cold / hot) ** (1 / (count - 1))
+                return (*(hot * ratio**step for step in range(count - 1)), cold)
+            case AdaptiveLadder(hot=hot, cold=cold, count=count):
+                return spread_betas(hot, cold, count)
+        return self.betas
+
+    @property
+    def tempered(self) -> bool:
+        """Whether replicas exchange temperatures."""
+        return self.exchange_every is not None and len(self.ladder) > 1
 
 
 class LogTimes(Section):
@@ -230,9 +318,13 @@ class Config(Section):
         """The move of a sweep."""
         return self.dynamics.moves[0]
 
+    def with_betas(self, betas: tuple[float, ...]) -> "Config":
+        """The same run at given inverse temperatures."""
+        return self.model_copy(update={"dynamics": self.dynamics.model_copy(update={"betas": betas})})
+
     def as_yaml(self) -> str:
         """The resolved configuration as YAML text."""
-        return yaml.safe_dump(_plain(self.model_dump()), sort_keys=False)
+        return yaml.safe_dump(_plain(self.model_dump(by_alias=True)), sort_keys=False)
 
 
 def _plain(tree: Any) -> Any:

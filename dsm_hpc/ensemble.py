@@ -7,13 +7,29 @@ from typing import NamedTuple
 from dsm_hpc.config import Config
 
 
+class LadderKey(NamedTuple):
+    """The walkers that differ in temperature only."""
+
+    sample: int
+    start: int
+    clone: int
+
+
 class WalkerKey(NamedTuple):
-    """Position of a walker on the axes sample, start, clone, beta of the results; keys sort in file order."""
+    """Position of a walker on the axes sample, start, clone, beta of the results; keys sort in file order.
+
+    Where replicas exchange temperatures, a replica keeps the key it began with, and its `seat` is the key of
+    the temperature it has now.
+    """
 
     sample: int
     start: int
     clone: int
     beta: int
+
+    @property
+    def ladder(self) -> LadderKey:
+        return LadderKey(self.sample, self.start, self.clone)
 
 
 @dataclass(frozen=True)
@@ -38,7 +54,7 @@ def clone_pairs(config: Config) -> list[tuple[int, int]]:
 def walkers(config: Config) -> list[WalkerKey]:
     """All walkers, in file order."""
     ensemble = config.ensemble
-    axes = (ensemble.samples, len(ensemble.starts), ensemble.clones, len(config.dynamics.betas))
+    axes = (ensemble.samples, len(ensemble.starts), ensemble.clones, len(config.dynamics.ladder))
     return [WalkerKey(*indices) for indices in product(*map(range, axes))]
 
 
@@ -50,5 +66,5 @@ def pairs(config: Config) -> list[Pair]:
         for sample in range(ensemble.samples)
         for start in range(len(ensemble.starts))
         for index, (a, b) in enumerate(clone_pairs(config))
-        for beta in range(len(config.dynamics.betas))
+        for beta in range(len(config.dynamics.ladder))
     ]

@@ -92,7 +92,7 @@ def _costs(config: Config, spread: Decomposition, ranks: int) -> list[str]:
     most = max(rank_bytes(config, spread.of(rank)) for rank in range(ranks))
     lines = [
         f"walkers:         {walkers} = {ensemble.samples} samples x {len(ensemble.starts)} starts x "
-        f"{ensemble.clones} clones x {len(config.dynamics.betas)} betas",
+        f"{ensemble.clones} clones x {len(config.dynamics.ladder)} betas",
         f"proposals:       {walkers * config.schedule.sweeps * config.network.weight_count:.3g} in all, "
         f"{config.network.weight_count} per sweep of one walker",
         f"measurements:    {len(times)}, at t = {', '.join(str(t) for t in times[:4])}"

@@ -19,7 +19,10 @@ class Purpose(IntEnum):
     TEST = 5  # sample
     ROWS = 6  # sample: which rows of the user's file
     START = 7  # sample, start, clone, beta: weights of a random start
-    MOVES = 8  # sample, start, clone, beta: the Monte Carlo moves
+    MOVES = 8  # sample, start, clone, beta (of the replica at t = 0): the Monte Carlo moves
+    EXCHANGE = 9  # sample, start, clone, number of the swap round
+    TUNING_MOVES = 10  # sample, start, clone, beta: moves of the burn-in that tunes a ladder
+    TUNING_EXCHANGE = 11  # sample, start, clone, number of the swap round of the burn-in
 
 
 def bit_generator(seed: int, purpose: Purpose, *key: int) -> np.random.PCG64DXSM:

@@ -4,16 +4,23 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
-from dsm_hpc.ensemble import WalkerKey, pairs
+import numpy as np
+from numpy.typing import NDArray
+
+from dsm_hpc.config import AdaptiveLadder, Config
+from dsm_hpc.ensemble import WalkerKey
 from dsm_hpc.errors import InputError
 from dsm_hpc.inputfile import Point
 from dsm_hpc.machine.sample import Sample, draw_sample
 from dsm_hpc.measurement import Recorder
-from dsm_hpc.parallel.clones import CloneExchange
-from dsm_hpc.parallel.decomposition import decompose
+from dsm_hpc.parallel.decomposition import Decomposition, decompose
+from dsm_hpc.parallel.ladders import SharedLadder, shared_ladders
 from dsm_hpc.parallel.world import World
 from dsm_hpc.progress import Progress
+from dsm_hpc.rng import Purpose
+from dsm_hpc.sampling.tuning import rejections, retuned, round_lengths
 from dsm_hpc.sampling.walker import Walker
 from dsm_hpc.storage import results
 from dsm_hpc.storage.layout import layout
@@ -66,73 +73,129 @@ def run(job: Run, world: World) -> None:
             f"{world.size} ranks for {len(spread.walkers)} walkers (samples x starts x clones x betas): "
             f"start at most {len(spread.walkers)} ranks"
         )
-    shape = layout(config)
     with world.abort_on_error():
-        walkers = world.together(lambda: _walkers(job, spread.of(world.rank)))
-        recorder = Recorder(shape, walkers, CloneExchange(pairs(config), spread.owners(), world))
-        _create(job, world, kind)
-        progress = Progress(config, len(spread.walkers), world)
+        samples = world.together(lambda: _samples(config, spread.of(world.rank)))
+        config, tuning = _tuned(config, samples, spread, world)
+        ladders = _ladders(config, samples, spread, world)
+        recorder = Recorder(config, layout(config), spread, ladders, world)
+        _create(job, config, tuning, world, kind)
         with results.open_writer(job.path, kind, world) as writer:
             recorder.write_loops(writer)
-            _loop(
-                [int(time) for time in shape.coordinates["time"]], walkers, recorder, writer, progress, world
-            )
+            _loop(config, ladders, recorder, writer, Progress(config, len(spread.walkers), world), world)
         world.barrier()
         if world.is_root:
             results.finish(job.path)
         world.barrier()
 
 
-def _walkers(job: Run, keys: tuple[WalkerKey, ...]) -> list[Walker]:
-    """This rank's walkers; those of one sample share it."""
-    samples: dict[int, Sample] = {}
-    for key in keys:
-        if key.sample not in samples:
-            samples[key.sample] = draw_sample(job.point.config, key.sample)
-    return [Walker(key, samples[key.sample]) for key in keys]
+def _samples(config: Config, keys: tuple[WalkerKey, ...]) -> dict[int, Sample]:
+    """The samples of this rank's walkers, which share them."""
+    return {index: draw_sample(config, index) for index in dict.fromkeys(key.sample for key in keys)}
 
 
-def _create(job: Run, world: World, kind: str) -> None:
+def _ladders(
+    config: Config,
+    samples: dict[int, Sample],
+    spread: Decomposition,
+    world: World,
+    moves: Purpose = Purpose.MOVES,
+    swaps: Purpose = Purpose.EXCHANGE,
+) -> list[SharedLadder]:
+    """This rank's walkers at t = 0, grouped into ladders; collective."""
+    walkers = [Walker(key, samples[key.sample], config, moves) for key in spread.of(world.rank)]
+    return shared_ladders(config, walkers, spread, world, swaps)
+
+
+def _create(job: Run, config: Config, tuning: dict[str, Any] | None, world: World, kind: str) -> None:
     """Rank 0 creates the results file."""
-    config = job.point.config
     hosts = world.gather(world.host)
     if hosts is not None:
         origin = provenance(hosts, world.mpi_library, config.seed, kind)
-        about = results.attributes(job.text, config.as_yaml(), job.point.values, origin)
+        about = results.attributes(job.text, config.as_yaml(), job.point.values, origin, tuning)
         results.create(job.path, layout(config), about)
     world.barrier()
 
 
+def _tuned(
+    config: Config, samples: dict[int, Sample], spread: Decomposition, world: World
+) -> tuple[Config, dict[str, Any] | None]:
+    """The configuration with a frozen ladder, and how it was found; collective.
+
+    The burn-in has streams of its own and its students are thrown away: the run starts afresh at t = 0.
+    """
+    asked = config.dynamics.betas
+    if not isinstance(asked, AdaptiveLadder):
+        return config.with_betas(config.dynamics.ladder), None
+    betas, now, rounds = config.dynamics.ladder, 0, []
+    pilots = _ladders(
+        config.with_betas(betas), samples, spread, world, Purpose.TUNING_MOVES, Purpose.TUNING_EXCHANGE
+    )
+    for length in round_lengths(asked.burn_in):
+        before = _swap_counts(pilots, spread, world)
+        for shared in pilots:
+            shared.configure(config.with_betas(betas))
+        _sweep_to(config, pilots, now, now + length)
+        now += length
+        attempts, accepts = _swap_counts(pilots, spread, world) - before
+        rounds.append({"betas": list(map(str, betas)), "rejection": rejections(attempts, accepts).tolist()})
+        betas = retuned(betas, attempts, accepts)
+    return config.with_betas(betas), {"burn_in": asked.burn_in, "rounds": rounds}
+
+
+def _swap_counts(ladders: list[SharedLadder], spread: Decomposition, world: World) -> NDArray[np.int64]:
+    """(2, B - 1): swaps tried and made on each edge so far, over all ladders; collective."""
+    owners = spread.owners()
+    counts = sum(
+        np.stack([shared.ladder.attempts, shared.ladder.accepts])
+        for shared in ladders
+        if owners[WalkerKey(*shared.ladder.key, 0)] == world.rank
+    )
+    return np.asarray(sum(world.share(counts)))
+
+
 def _loop(
-    times: list[int],
-    walkers: list[Walker],
+    config: Config,
+    ladders: list[SharedLadder],
     recorder: Recorder,
     writer: results.Writer,
     progress: Progress,
     world: World,
 ) -> None:
-    """Advances all walkers from one measurement time to the next."""
+    """Moves all walkers from one measurement time to the next, with swaps on the way."""
     now, written = 0, -inf  # the state at t = 0 is written at once
+    times = [int(time) for time in layout(config).coordinates["time"]]
     for time in times:
-        _advance(walkers, now, time, progress)
+        _sweep_to(config, ladders, now, time, progress)
         now = time
         recorder.measure(time)
-        progress.measured(time, walkers)
-        due = perf_counter() - written > WRITE_EVERY
-        if world.broadcast(due) or recorder.full or time == times[-1]:
+        progress.measured(time, [walker for shared in ladders for walker in shared.replicas])
+        due = world.broadcast(perf_counter() - written > WRITE_EVERY)
+        if due or recorder.full or time == times[-1]:
             recorder.write(writer)
             written = perf_counter()
     progress.close()
 
 
-def _advance(walkers: list[Walker], start: int, stop: int, progress: Progress) -> None:
-    """Moves this rank's walkers from sweep `start` to sweep `stop`, a turn of about a second at a time."""
-    turn = 1
-    while start < stop:
-        turn = min(turn, stop - start)
+def _sweep_to(
+    config: Config, ladders: list[SharedLadder], start: int, stop: int, progress: Progress | None = None
+) -> None:
+    """Moves this rank's walkers from time `start` to time `stop`, in sweeps, swapping where it is time to.
+
+    Works in turns of about a second, after each of which progress is shown.
+    """
+    every = config.dynamics.exchange_every if config.dynamics.tempered else None
+    turn, now = 1, start
+    while now < stop:
+        swap = stop if every is None else (now // every + 1) * every
+        until = min(stop, swap, now + turn)
         began = perf_counter()
-        for walker in walkers:
-            walker.advance(turn)
-        start += turn
-        progress.moved(start)
-        turn = max(1, min(2 * turn, int(turn * TURN / max(perf_counter() - began, 1e-9))))
+        for shared in ladders:
+            for walker in shared.replicas:
+                walker.advance(now, until)
+        done, now = until - now, until
+        if every is not None and now % every == 0:
+            for shared in ladders:
+                shared.exchange()
+        if progress is not None:
+            progress.moved(now)
+        turn = max(1, min(2 * turn, int(done * TURN / max(perf_counter() - began, 1e-9))))

@@ -34,9 +34,11 @@ def _explain(error: dict[str, Any]) -> str:
         case "value_error":
             return f"{key}: {error['ctx']['error']}" if key else str(error["ctx"]["error"])
         case "union_tag_not_found":
-            return f"{key}.kind: required, but not given: allowed are {_kinds_of(path)}"
+            chooser, kinds = _chooser(path)
+            return f"{key}.{chooser}: required, but not given: allowed are {kinds}"
         case "union_tag_invalid":
-            return f"{key}.kind: {error['ctx']['tag']!r} is not known: allowed are {_kinds_of(path)}"
+            chooser, kinds = _chooser(path)
+            return f"{key}.{chooser}: {error['ctx']['tag']!r} is not known: allowed are {kinds}"
     message = (
         error["msg"]
         .replace("Input should be", "must be")
@@ -91,12 +93,19 @@ def _all_keys(path: tuple[str, ...] = ()) -> Iterator[str]:
             yield from _all_keys((*path, key))
 
 
-_KINDS = {"iid", "hidden_manifold", "file", "log", "linear"} | {"int", "constrained-int", "literal['all']"}
+_KINDS = {"iid", "hidden_manifold", "file", "log", "linear", "list", "geometric", "adaptive"} | {
+    "int",
+    "constrained-int",
+    "literal['all']",
+}
 """Words that pydantic puts into a location to say which member of a union it tried."""
 
 
-def _kinds_of(path: list[str]) -> str:
-    return ", ".join(get_args(model.model_fields["kind"].annotation)[0] for model in _models_at(path))
+def _chooser(path: list[str]) -> tuple[str, str]:
+    """The key that chooses among the models at a path, and what it may be."""
+    models = _models_at(path)
+    chooser = next(key for key in ("kind", "ladder") if key in models[0].model_fields)
+    return chooser, ", ".join(get_args(model.model_fields[chooser].annotation)[0] for model in models)
 
 
 def _shown(value: Any) -> str:

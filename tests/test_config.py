@@ -49,7 +49,22 @@ def refusal(path: Path, *overrides: str) -> str:
         ),
         ("dynamics.betas=[.nan]", "not an inverse temperature"),
         ("dynamics.betas=3", "dynamics.betas: 3 is not allowed: must be a list"),
-        ("dynamics={betas: [1, 2], exchange_every: 10}", "replica exchange is not available in this version"),
+        ("dynamics={betas: [1, 3, 2], exchange_every: 10}", "betas: must ascend or descend"),
+        ("dynamics={betas: {ladder: adaptive, hot: 0.1, count: 4}}", "give exchange_every"),
+        (
+            "dynamics={betas: {ladder: geometric, hot: 2, cold: 1, count: 4}}",
+            "hot = 2.0 must be less than cold",
+        ),
+        (
+            "dynamics={betas: {ladder: linear, hot: 2}}",
+            "betas.ladder: 'linear' is not known: allowed are geometric",
+        ),
+        (
+            "dynamics={betas: {hot: 2}}",
+            "betas.ladder: required, but not given: allowed are geometric, adaptive",
+        ),
+        ("dynamics={anneal: {from: 0.2, sweeps: 10}, betas: [1, 2]}", "anneal: needs a single beta"),
+        ("dynamics={anneal: {from: 0, sweeps: 10}}", "dynamics.anneal.from: 0 is not allowed"),
         ("schedule.sweeps=-1", "schedule.sweeps: -1 is not allowed"),
         ("schedule.measurements={kind: linear}", "schedule.measurements.every: required, but not given"),
         (

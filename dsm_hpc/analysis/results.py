@@ -200,7 +200,7 @@ def _check_axes(layout: Layout, config: Config, path: Path) -> None:
         "start": len(ensemble.starts),
         "clone": ensemble.clones,
         "pair": comb(ensemble.clones, 2),
-        "beta": len(config.dynamics.betas),
+        "beta": len(config.dynamics.ladder),
         "layer": config.network.depth,
     }
     for axis, size in sizes.items():

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,11 @@ class Decomposition:
 
     def of(self, rank: int) -> tuple[WalkerKey, ...]:
         return self.walkers[self.first[rank] : self.first[rank + 1]]
+
+    @property
+    def largest(self) -> int:
+        """Walkers of the rank that has most."""
+        return max(last - first for first, last in pairwise(self.first))
 
     def owners(self) -> dict[WalkerKey, int]:
         return {key: rank for rank in range(len(self.first) - 1) for key in self.of(rank)}
@@ -72,4 +78,4 @@ def _without_idle(borders: list[int]) -> tuple[int, ...]:
 def _cost(config: Config, key: WalkerKey) -> float:
     """Relative cost of a sweep: cheap only where the walker stays at E = 0."""
     planted = config.ensemble.starts[key.start] == "planted"
-    return 1.0 if planted and math.isinf(config.dynamics.betas[key.beta]) else FOLLOWING_COST
+    return 1.0 if planted and math.isinf(config.dynamics.ladder[key.beta]) else FOLLOWING_COST

@@ -63,6 +63,14 @@ class World:
         """Everyone's value in rank order on rank 0, None elsewhere."""
         return [value] if self.size == 1 else self.comm.gather(value)
 
+    def share(self, value: Result) -> list[Result]:
+        """Everyone's value in rank order, on all ranks."""
+        return [value] if self.size == 1 else self.comm.allgather(value)
+
+    def subset(self, ranks: list[int]) -> Any:
+        """A communicator of some ranks; collective among these only."""
+        return self.comm.Create_group(self.comm.Get_group().Incl(ranks))
+
     def on_root(self, action: Callable[[], Result]) -> Result:
         """Runs `action` on rank 0; its result, or its InputError, reaches all ranks."""
         outcome: tuple[Any, Exception | None] = (None, None)
@@ -83,8 +91,7 @@ class World:
             result = action()
         except InputError as error:
             refusal = error
-        refusals = [refusal] if self.size == 1 else self.comm.allgather(refusal)
-        for found in refusals:
+        for found in self.share(refusal):
             if found is not None:
                 raise found
         return result  # type: ignore[return-value]

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from dsm_hpc.config import STARTS
+from dsm_hpc.config import STARTS, Config
 from dsm_hpc.ensemble import WalkerKey
 from dsm_hpc.kernels import Student
 from dsm_hpc.machine.overlaps import Profile, overlaps
@@ -13,12 +13,16 @@ from dsm_hpc.rng import Purpose, bit_generator, generator
 
 
 class Walker:
-    """One student of `sample`, moved at one inverse temperature."""
+    """One student of `sample`, moved at one inverse temperature at a time.
 
-    def __init__(self, key: WalkerKey, sample: Sample) -> None:
-        config = sample.config
-        self.key, self.sample = key, sample
-        self.beta = config.dynamics.betas[key.beta]
+    key : what names it, its random streams included; temperature : index of the beta it has now;
+    config : where its temperatures stand.
+    """
+
+    def __init__(
+        self, key: WalkerKey, sample: Sample, config: Config, moves: Purpose = Purpose.MOVES
+    ) -> None:
+        self.key, self.sample, self.config, self.temperature = key, sample, config, key.beta
         start = config.ensemble.starts[key.start]
         # Streams know the kind of start, not its place in the list.
         stream = (key.sample, STARTS.index(start), key.clone, key.beta)
@@ -32,12 +36,22 @@ class Walker:
         self.student = Student(
             sample.wiring, weights, teacher[0], teacher[-1], config.patterns.train, config.ising
         )
-        self.moves = bit_generator(config.seed, Purpose.MOVES, *stream)
+        self.moves = bit_generator(config.seed, moves, *stream)
         self._snapshots: list[Machine] = []
 
-    def advance(self, sweeps: int) -> None:
-        """Moves on by so many sweeps."""
-        self.student.sweep(self.moves, self.beta, self.sample.config.move.step, sweeps)
+    @property
+    def seat(self) -> WalkerKey:
+        """Where its measurements belong: data are ordered by temperature."""
+        return self.key._replace(beta=self.temperature)
+
+    def advance(self, start: int, stop: int) -> None:
+        """Moves on from time `start` to time `stop`, in sweeps."""
+        dynamics, step = self.config.dynamics, self.config.move.step
+        if dynamics.anneal is not None:
+            for time in range(start, min(stop, dynamics.anneal.sweeps)):
+                self.student.sweep(self.moves, dynamics.anneal.beta(time), step, 1)
+            start = max(start, min(stop, dynamics.anneal.sweeps))
+        self.student.sweep(self.moves, dynamics.ladder[self.temperature], step, stop - start)
 
     @property
     def energy(self) -> int:
@@ -58,14 +72,11 @@ class Walker:
         wrong = int(np.bitwise_count(machine.test[-1] ^ teacher.test[-1]).sum())
         return wrong / (self.sample.config.network.width * self.sample.config.patterns.test)
 
-    def take_acceptance(self) -> NDArray[np.float64]:
-        """Accepted / proposed per layer since the last call; NaN where nothing was proposed."""
-        proposed = self.student.proposed
-        ratio: NDArray[np.float64] = np.divide(
-            self.student.accepted, proposed, out=np.full(len(proposed), np.nan), where=proposed > 0
-        )
+    def take_counts(self) -> NDArray[np.int64]:
+        """(2, L): proposals accepted and made in each layer since the last call."""
+        counts = np.stack([self.student.accepted, self.student.proposed])
         self.student.reset_counters()
-        return ratio
+        return counts
 
     def remember(self) -> None:
         """Keeps the present weights and training signs as the start of one more autocorrelation."""

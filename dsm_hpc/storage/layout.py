@@ -15,6 +15,7 @@ FORMAT_VERSION = 1
 
 WALKER = ("sample", "start", "clone", "beta")
 PAIR = ("sample", "start", "pair", "beta")
+LADDER = ("sample", "start", "clone")
 SAMPLE = ("sample",)
 
 
@@ -64,6 +65,16 @@ VARIABLES: tuple[Variable, ...] = (
         "q",
         "r",
     ),
+    Variable("exchange/permutation", LADDER, ("time", "beta"), "the replica that sits at each temperature"),
+    Variable(
+        "exchange/attempts", LADDER, ("time", "edge"), "swaps tried between beta[edge] and beta[edge + 1]"
+    ),
+    Variable(
+        "exchange/accepts", LADDER, ("time", "edge"), "swaps made between beta[edge] and beta[edge + 1]"
+    ),
+    Variable(
+        "exchange/round_trips", LADDER, ("time", "replica"), "round trips of each replica, hot-cold-hot"
+    ),
     Variable("loops/shared_pairs", SAMPLE, ("layer",), "pairs of perceptrons that share two or more inputs"),
     Variable("loops/shared_pairs_expected", SAMPLE, ("layer",), "the same, mean for random wiring"),
     Variable(
@@ -85,8 +96,13 @@ class Layout:
 
     @property
     def variables(self) -> list[Variable]:
-        """The variables that this run has: none along an empty axis (no pairs, no waiting times)."""
-        return [v for v in VARIABLES if all(self.size(axis) for axis in v.dimensions)]
+        """The variables that this run has: none along an empty axis (no pairs, waiting times, swaps)."""
+        swapped = self.size("replica") > 0
+        return [
+            v
+            for v in VARIABLES
+            if all(self.size(axis) for axis in v.dimensions) and (swapped or v.owner != LADDER)
+        ]
 
     def size(self, axis: str) -> int:
         return len(self.coordinates[axis])
@@ -103,12 +119,15 @@ class Layout:
 def layout(config: Config) -> Layout:
     """The layout that a configuration leads to."""
     ensemble, pairs = config.ensemble, clone_pairs(config)
+    swapped = len(config.dynamics.ladder) if config.dynamics.tempered else 0
     coordinates: dict[str, NDArray[Any]] = {
         "sample": np.arange(ensemble.samples),
         "start": np.array(ensemble.starts, dtype=object),
         "clone": np.arange(ensemble.clones),
         "pair": np.array([f"{a}-{b}" for a, b in pairs], dtype=object),
-        "beta": np.array(config.dynamics.betas, dtype=np.float64),
+        "beta": np.array(config.dynamics.ladder, dtype=np.float64),
+        "edge": np.arange(swapped - 1 if swapped else 0),
+        "replica": np.arange(swapped),
         "waiting": waiting_times(config.schedule),
         "time": measurement_times(config.schedule),
         "layer": np.arange(1, config.network.depth + 1),
@@ -119,6 +138,8 @@ def layout(config: Config) -> Layout:
         "clone": "independent students of one sample and start",
         "pair": "two clones",
         "beta": "inverse temperature",
+        "edge": "neighbouring temperatures",
+        "replica": "student that exchanges temperatures, named after the index of its beta at t = 0",
         "waiting": "waiting time t_w in sweeps",
         "time": "Monte Carlo time t in sweeps (N c L proposals each)",
         "layer": "layer l = 1..L",

@@ -215,9 +215,11 @@ def open_writer(path: Path, kind: str, world: World) -> Writer:
     return ParallelWriter(path, world) if kind == "mpio" else GatherWriter(path, world)
 
 
-def attributes(text: str, resolved: str, point: dict[str, Any], origin: dict[str, Any]) -> dict[str, str]:
-    """Root attributes that say what was run."""
-    return {
+def attributes(
+    text: str, resolved: str, point: dict[str, Any], origin: dict[str, Any], tuning: dict[str, Any] | None
+) -> dict[str, str]:
+    """Root attributes that say what was run; tuning : how an adaptive ladder was found."""
+    return ({} if tuning is None else {"ladder_tuning": json.dumps(tuning)}) | {
         "config": text,
         "config_resolved": resolved,
         "point": json.dumps(point),

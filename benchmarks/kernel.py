@@ -1,0 +1,114 @@
+"""Time per proposal of Student.sweep, of Numba and of NumPy, on the same trajectory."""
+
+from collections.abc import Iterator
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.baselines import Baseline, NumbaMachine, NumpyMachine
+from benchmarks.machines import BETA, REGIMES, SIZES, STEP, draw, sample, stream, student, title
+from benchmarks.timing import print_head, print_row, quotients, timed
+from dsm_hpc.kernels import Student
+from dsm_hpc.machine.sample import Sample
+
+CHECKED = 200
+"""Proposals of each reference machine that every baseline must decide as we do before it is timed."""
+
+NUMPY_PROPOSALS = 512
+
+SECONDS, MIN_PAIRS = 3.0, 3
+"""Pairs are added for so long, and at least so many are taken."""
+
+
+def report() -> None:
+    """Prints the table."""
+    for size in ((12, 5, 4, 70), (9, 9, 3, 130)):
+        for regime in REGIMES:
+            _check_to_the_end(draw(*size), regime)
+    print("\n## Kernel: ns per proposal, step 0.3, greedy, random numbers included\n")
+    print_head("machine", "regime", "accepted", "dsm_hpc", "Numba", "NumPy", "Numba / dsm_hpc", "pairs")
+    for name in SIZES:
+        for regime in REGIMES:
+            _row(name, regime)
+    print(
+        "\nMedians; of ratios, medians (min–max) over pairs of sweeps that start from equal states with "
+        "equal random numbers.\nLearning: first sweeps of different random starts.  Solution space: successive "
+        f"sweeps at E = 0.\nNumPy: the first {NUMPY_PROPOSALS} proposals of the first sweep."
+    )
+
+
+def _row(name: str, regime: str) -> None:
+    of = sample(name)
+    for baseline in (NumpyMachine, NumbaMachine):  # compiles Numba's loops, too
+        _check_start(of, regime, baseline)
+    size = of.wiring.size
+    ours, numba, accepted = zip(*_pairs(of, regime), strict=True)
+    machine = NumpyMachine(student(of, regime))
+    numpy, _ = timed(lambda: machine.run(stream(0), STEP, NUMPY_PROPOSALS))
+    print_row(
+        title(name),
+        regime,
+        f"{median(accepted):.3f}",
+        f"{median(ours) / size:.0f}",
+        f"{median(numba) / size:.0f}",
+        f"{numpy / NUMPY_PROPOSALS:.0f}",
+        quotients(numba, ours),
+        str(len(ours)),
+    )
+
+
+def _pairs(of: Sample, regime: str) -> Iterator[tuple[float, float, float]]:
+    """ns of a sweep of ours, of the same sweep by Numba, and its acceptance.
+
+    A sweep is the shortest chunk that Student.sweep can run.
+    """
+    spent, pairs = 0.0, 0
+    for ours, numba, moves in _states(of, regime):
+        theirs = type(moves)()
+        theirs.state = moves.state
+        time, flags = timed(lambda ours=ours, moves=moves: _sweep(ours, moves))
+        other, same = timed(lambda numba=numba, theirs=theirs: numba.run(theirs, STEP, numba.weights.size))
+        assert np.array_equal(flags, same), "Numba took another path"
+        yield time, other, float(flags.mean())
+        spent, pairs = spent + time + other, pairs + 1
+        if pairs >= MIN_PAIRS and spent > SECONDS * 1e9:
+            return
+
+
+def _states(of: Sample, regime: str) -> Iterator[tuple[Student, Baseline, np.random.PCG64DXSM]]:
+    """Equal states of both, and the random numbers to come: of one trajectory, or (learning) of many."""
+    clone = 0
+    while True:
+        ours, moves = student(of, regime, clone), stream(clone)
+        numba = NumbaMachine(ours)
+        yield ours, numba, moves
+        while regime != "learning":
+            yield ours, numba, moves
+        clone += 1
+
+
+def _sweep(of: Student, moves: np.random.BitGenerator) -> NDArray[np.uint8]:
+    """One sweep of ours; returns which proposals were accepted."""
+    flags = np.empty(of.weights.size, np.uint8)
+    of.sweep(moves, BETA, STEP, 1, flags)
+    return flags
+
+
+def _check_start(of: Sample, regime: str, kind: type[Baseline]) -> None:
+    """The baseline decides the first proposals as we do."""
+    flags = _sweep(student(of, regime), stream(0))[:CHECKED]
+    same = kind(student(of, regime)).run(stream(0), STEP, CHECKED)
+    assert np.array_equal(flags, same), f"{kind.__name__} took another path"
+
+
+def _check_to_the_end(of: Sample, regime: str) -> None:
+    """Five sweeps of a small machine end in the same state."""
+    ours, moves = student(of, regime), stream(0)
+    baselines = [(kind(ours), stream(0)) for kind in (NumpyMachine, NumbaMachine)]
+    for _ in range(5):
+        flags = _sweep(ours, moves)
+        for baseline, theirs in baselines:
+            assert np.array_equal(baseline.run(theirs, STEP, len(flags)), flags)
+            assert np.array_equal(baseline.weights, ours.weights)
+            assert baseline.energy == ours.energy
