@@ -17,7 +17,7 @@ CHECKED = 200
 
 NUMPY_PROPOSALS = 512
 
-SECONDS, MIN_PAIRS = 3.0, 3
+SECONDS, MIN_PAIRS = 2.0, 3
 """Pairs are added for so long, and at least so many are taken."""
 
 
@@ -33,8 +33,8 @@ def report() -> None:
             _row(name, regime)
     print(
         "\nMedians; of ratios, medians (min–max) over pairs of sweeps that start from equal states with "
-        "equal random numbers.\nLearning: first sweeps of different random starts.  Solution space: successive "
-        f"sweeps at E = 0.\nNumPy: the first {NUMPY_PROPOSALS} proposals of the first sweep."
+        "equal random numbers.\nLearning: first sweeps of different random starts.  "
+        f"Solution space: successive sweeps at E = 0.\nNumPy: the first {NUMPY_PROPOSALS} proposals of the first sweep."
     )
 
 

@@ -23,8 +23,8 @@ from dsm_hpc.simulation import Run, run_all
 
 INPUT = Path(__file__).resolve().parents[1] / "inputs" / "quickstart.yaml"
 
-SHORT = ("schedule.sweeps=1600",)
-"""Changes to the quickstart: a tenth of its sweeps."""
+SHORT = ("schedule.sweeps=800",)
+"""Changes to the quickstart: a twentieth of its sweeps."""
 
 REPEATS = 3
 

@@ -50,11 +50,12 @@ class Progress:
             self._printed = perf_counter()
 
     def measured(self, sweep: int, walkers: list[Walker]) -> None:
-        """Takes note of the training error of all walkers; collective."""
-        starts = self._config.ensemble.starts
+        """Takes note of the training error at the lowest temperature; collective."""
+        starts, ladder = self._config.ensemble.starts, self._config.dynamics.ladder
         sums = np.zeros((len(starts), 2))
         for walker in walkers:
-            sums[walker.key.start] += walker.energy, 1
+            if walker.temperature == ladder.index(max(ladder)):
+                sums[walker.key.start] += walker.energy, 1
         gathered = self._world.gather(sums)
         if gathered is not None:
             bits = self._config.network.width * self._config.patterns.train

@@ -5,6 +5,8 @@ from typing import Any
 
 import xarray as xr
 
+from dsm_hpc.analysis.exchange import exchange
+from dsm_hpc.analysis.free_energy import free_energy
 from dsm_hpc.analysis.results import Results
 from dsm_hpc.analysis.statements import exchangeability, heterogeneity, merging
 from dsm_hpc.analysis.statistics import Estimate, Window, estimate, middle, per_sample, window, windowed
@@ -28,6 +30,7 @@ def file_numbers(results: Results) -> dict[str, Any]:
         "window": None if times is None else vars(times),
         "betas": [] if times is None else _betas(results, times),
         "loops": _loops(results),
+        **{name: _all_listed(tree) for name, tree in _ladder(results).items() if tree is not None},
     }
 
 
@@ -112,6 +115,18 @@ def _start(averages: Averages) -> dict[str, Any]:
 def _loops(results: Results) -> dict[str, Any]:
     names = ("shared_pairs", "shared_pairs_expected", "correlation", "input_correlation")
     return {name: _listed(estimate(results.variable(f"loops/{name}"))) for name in names}
+
+
+def _ladder(results: Results) -> dict[str, dict[str, Any] | None]:
+    """What only runs with exchange have."""
+    return {"exchange": exchange(results), "free_energy": free_energy(results)}
+
+
+def _all_listed(tree: Any) -> Any:
+    """The tree with its estimates as plain values."""
+    if isinstance(tree, dict):
+        return {key: _all_listed(value) for key, value in tree.items()}
+    return _listed(tree) if isinstance(tree, Estimate) else tree
 
 
 def _listed(value: Estimate) -> dict[str, Any]:

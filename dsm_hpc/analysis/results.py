@@ -23,7 +23,7 @@ from dsm_hpc.inputfile import MAX_INPUT_BYTES, parse_resolved
 from dsm_hpc.storage.layout import FORMAT, FORMAT_VERSION, VARIABLES, Layout, Variable
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_MAY_BE_EMPTY = ("pair", "waiting")
+_MAY_BE_EMPTY = ("pair", "waiting", "edge", "replica")
 _AXES = tuple(dict.fromkeys(axis for variable in VARIABLES for axis in variable.dimensions))
 
 
@@ -203,6 +203,8 @@ def _check_axes(layout: Layout, config: Config, path: Path) -> None:
         "beta": len(config.dynamics.ladder),
         "layer": config.network.depth,
     }
+    if config.dynamics.tempered:
+        sizes |= {"edge": sizes["beta"] - 1, "replica": sizes["beta"]}
     for axis, size in sizes.items():
         if layout.size(axis) != size:
             raise InputError(

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from dsm_hpc.analysis.exchange import exchange_text
+from dsm_hpc.analysis.free_energy import free_energy_text
 from dsm_hpc.analysis.numbers import file_numbers, plain
 from dsm_hpc.analysis.results import Results, open_results
 from dsm_hpc.analysis.scan import short, varied
@@ -47,6 +49,8 @@ def _file(entry: dict[str, Any]) -> str:
     if not entry["betas"]:
         return "\n".join([*_heading(entry), "  nothing has been measured yet"])
     blocks = [_beta(entry, beta) for beta in entry["betas"]]
+    if "exchange" in entry:
+        blocks += [exchange_text(entry["exchange"]), free_energy_text(entry["free_energy"])]
     return "\n\n".join([*blocks, loops(entry["loops"])])
 
 

@@ -64,8 +64,9 @@ class SharedLadder:
         for walker in self.replicas:
             energies[walker.key.beta] = walker.energy
         self.ladder.exchange(self._team.sum(energies))
+        temperature_of = np.argsort(self.ladder.replica_at)
         for walker in self.replicas:
-            walker.temperature = self.ladder.temperature_of(walker.key.beta)
+            walker.temperature = int(temperature_of[walker.key.beta])
 
     def take_acceptance(self) -> NDArray[np.float64]:
         """(B, L): accepted / proposed at each temperature since the last call; NaN where none was proposed.

@@ -43,10 +43,6 @@ class Ladder:
         self._rounds = 0
         self._note_ends()
 
-    def temperature_of(self, replica: int) -> int:
-        """Where a replica sits."""
-        return int(np.flatnonzero(self.replica_at == replica)[0])
-
     def exchange(self, energies: NDArray[np.int64]) -> None:
         """One round of swaps; energies : (B,) of each replica.
 
