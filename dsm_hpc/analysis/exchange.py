@@ -22,6 +22,10 @@ SATURATED = 0.9
 """Rejection rate from which on an edge may hide a larger barrier: one edge adds at most 1."""
 
 
+FEWER = 2.0
+"""Standard errors from which on round trips count as fewer than half of what is predicted."""
+
+
 def is_tempered(results: Results) -> bool:
     """Whether replicas exchanged temperatures in this run."""
     return results.has("exchange/attempts")
@@ -200,8 +204,9 @@ def _tuning(numbers: dict[str, Any]) -> str:
         return ""
     first, last = (tuned["rounds"][place]["rejection"] for place in (0, -1))
     return (
-        f"The ladder was tuned before t = 0, in {counted(tuned['burn_in'], 'sweep')}: rejection rates "
-        f"{_range(first)} in the first of {counted(len(tuned['rounds']), 'round')}, {_range(last)} in the last."
+        f"The ladder was tuned before t = 0, in {counted(tuned['burn_in'], 'sweep')}: rejection "
+        f"{_range(first)} in the first of {counted(len(tuned['rounds']), 'round')}, {_range(last)} in the "
+        "last."
     )
 
 
@@ -217,10 +222,7 @@ def _start_text(start: str, values: dict[str, Any], numbers: dict[str, Any]) -> 
         betas,
         [*column(acceptance["mean"], acceptance["error"]), ""],
         ["0", *column(barrier["mean"], barrier["error"])],
-        [
-            with_error(mean, error, "±", 2)
-            for mean, error in zip(trips["mean"], trips["error"], strict=True)
-        ],
+        [with_error(mean, error, "±", 2) for mean, error in zip(trips["mean"], trips["error"], strict=True)],
     ]
     rows = [list(line) for line in zip(*columns, strict=True)]
     titles = ["beta", "accepted with next", "Lambda", "round trips from here"]
@@ -236,11 +238,18 @@ def _start_text(start: str, values: dict[str, Any], numbers: dict[str, Any]) -> 
 
 def _travel(values: dict[str, Any]) -> str:
     rate, round_rate, predicted = (values[n] for n in ("rate", "rate_per_round", "predicted_per_round"))
-    return (
-        f"Round trips hot - cold - hot: {_scaled(rate, 1000)} per replica in 1000 sweeps. Of all replicas, per "
-        f"round of swaps: {_scaled(round_rate)}; predicted from the rejection rates, 1/(2 + 2 sum r/(1 - r)): "
-        f"{_scaled(predicted)}."
+    words = (
+        f"Round trips hot - cold - hot: {_scaled(rate, 1000)} per replica in 1000 sweeps. Of all replicas, "
+        f"per round of swaps: {_scaled(round_rate)}; predicted from the rejection rates r, "
+        f"1/(2 + 2 sum r/(1 - r)): {_scaled(predicted)}."
     )
+    short = predicted["mean"] / 2 - round_rate["mean"]
+    if short > FEWER * np.hypot(predicted["error"] / 2, round_rate["error"]):
+        words += (
+            " They are fewer than half of that: replicas remember their energies from swap to swap, as where "
+            "the dynamics at some temperatures is slow or a transition of first order is crossed."
+        )
+    return words
 
 
 def _scaled(value: dict[str, Any], factor: float = 1) -> str:
@@ -251,7 +260,8 @@ def _barrier(values: dict[str, Any], temperatures: int) -> str:
     barrier, acceptance = values["barrier"], values["acceptance"]["mean"]
     words = (
         f"Communication barrier Lambda = {with_error(barrier['mean'][-1], barrier['error'][-1])}: about "
-        f"2 Lambda + 1 = {number(values['temperatures'], 0)} temperatures are suggested, {temperatures} are used."
+        f"2 Lambda + 1 = {number(values['temperatures'], 0)} temperatures are suggested, {temperatures} are "
+        "used."
     )
     if any(accepted < 1 - SATURATED for accepted in acceptance):
         words += " An edge that rejects nearly everything may hide a larger barrier."
@@ -261,10 +271,13 @@ def _barrier(values: dict[str, Any], temperatures: int) -> str:
 def _mixing(values: dict[str, Any]) -> str:
     """The mixing matrix in words."""
     mixing = values["mixing"]
-    words = f"Mixing of temperatures: second largest eigenvalue modulus {_scaled(mixing['second'])}"
+    words = (
+        "Mixing of temperatures if swaps were independent: second largest eigenvalue modulus "
+        f"{_scaled(mixing['second'])}"
+    )
     time = mixing["relaxation"]["mean"]
     if np.isinf(time):
-        return f"{words}: temperatures do not mix."
+        return f"{words}: a replica never forgets its temperature."
     return f"{words}, relaxation time {with_error(time, mixing['relaxation']['error'], decimals=1)} sweeps."
 
 

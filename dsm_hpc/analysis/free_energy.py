@@ -20,7 +20,7 @@ from scipy.special import logsumexp
 
 from dsm_hpc.analysis.exchange import hot_to_cold, is_tempered
 from dsm_hpc.analysis.results import Results
-from dsm_hpc.analysis.statistics import Estimate, Window, contrast, estimate, in_errors, window
+from dsm_hpc.analysis.statistics import Window, estimate, in_errors, window
 from dsm_hpc.analysis.wording import column, counted, in_words, item, number, table, with_error
 
 Array = NDArray[np.float64]
@@ -30,6 +30,8 @@ MOST_KEPT = 2000
 
 CONVERGED = 1e-6
 """How well the weights of each temperature must add up to 1 when MBAR is done."""
+
+LOG_Z = ("integration", "quadrature", "mbar")
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 
@@ -51,7 +53,8 @@ def free_energy(results: Results) -> dict[str, Any] | None:
         "starts": {start: _estimates(values) for start, values in starts.items()},
     }
     if len(starts) == 2:
-        numbers["agreement"] = _agreement(starts["planted"]["mbar"], starts["random"]["mbar"])
+        agreement = _agreement(starts["planted"]["mbar"], starts["random"]["mbar"])
+        return numbers if agreement is None else numbers | {"agreement": agreement}
     return numbers
 
 
@@ -75,18 +78,21 @@ def _estimates(values: dict[str, xr.DataArray]) -> dict[str, Any]:
     """Means over samples.  A beta where a sample has no ln Z has none on average: to leave out those samples
     that never saw E = 0 would make the volume too large."""
     missing = values["integration"].isnull() | values["mbar"].isnull()
+    shown = values | {"difference": values["integration"] - values["mbar"]}
     return {
-        **{name: estimate(array.where(array.notnull().all("sample"))) for name, array in values.items()},
-        "difference": contrast(values["integration"], values["mbar"]),
+        **{name: estimate(array.where(array.notnull().all("sample"))) for name, array in shown.items()},
         "missing": missing.sum("sample").values.tolist(),
     }
 
 
-def _agreement(planted: xr.DataArray, random: xr.DataArray) -> dict[str, Any]:
-    """ln Z at the coldest beta that has one, planted minus random start, paired over samples."""
-    both = estimate((planted - random).where((planted - random).notnull().all("sample")))
-    known = np.flatnonzero(both.mean.notnull().values)
-    place = int(known[-1])
+def _agreement(planted: xr.DataArray, random: xr.DataArray) -> dict[str, Any] | None:
+    """ln Z at the coldest beta that has one, planted minus random start, paired over samples; None if that is
+    the hottest beta, where ln Z is 0."""
+    difference = planted - random
+    both = estimate(difference.where(difference.notnull().all("sample")))
+    place = int(np.flatnonzero(both.mean.notnull().values)[-1])
+    if place == 0:
+        return None
     mean, error = float(both.mean[place]), float(both.error[place])
     return {
         "beta": float(planted["beta"][place]),
@@ -98,9 +104,6 @@ def _agreement(planted: xr.DataArray, random: xr.DataArray) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------------------------------------- one sample
-
-
-LOG_Z = ("integration", "quadrature", "mbar")
 
 
 def sample_free_energy(betas: Array, energies: Array) -> dict[str, Array]:
@@ -148,7 +151,7 @@ def integral_of_energy(betas: Array, energies: Array) -> tuple[Array, Array]:
     ends = np.log1p(betas)
     half = np.diff(ends) / 2
     beta = np.expm1((ends[:-1] + half)[:, None] + half[:, None] * _NODES)
-    steps = half * ((1 + beta) * over_u(beta / (1 + beta))) @ _WEIGHTS
+    steps = half * (((1 + beta) * over_u(beta / (1 + beta))) @ _WEIGHTS)
     others = np.diff(PchipInterpolator(betas, energies).antiderivative()(betas))
     return _from_zero(steps), _from_zero(np.abs(steps - others))
 
@@ -181,7 +184,7 @@ def mbar_log_z(betas: Array, energies: Sequence[Array], guess: Array) -> tuple[A
     else:
         log_z = np.zeros(1)
     solutions = np.count_nonzero(every == 0)
-    return log_z, _log(solutions) - float(logsumexp(np.log(counts) - log_z))
+    return log_z, _log(float(solutions)) - float(logsumexp(np.log(counts) - log_z))
 
 
 def uncorrelated(series: Array) -> Array:
@@ -202,7 +205,8 @@ def thinned(values: Array, most: int) -> Array:
     """At most so many values, evenly spread."""
     if len(values) <= most:
         return values
-    return values[np.linspace(0, len(values) - 1, most).astype(int)]
+    kept: Array = values[np.linspace(0, len(values) - 1, most).astype(int)]
+    return kept
 
 
 def _pymbar() -> Any:
@@ -276,7 +280,8 @@ def _start_text(start: str, values: dict[str, Any], numbers: dict[str, Any]) -> 
         lines.append(
             item(
                 f"ln Z at beta = inf cannot be had: in {missing} of {counted(samples, 'sample')}, "
-                f"E = 0 was not seen at beta = {betas[-2]}, or MBAR did not converge."
+                f"E = 0 was not seen at beta = {betas[-2]} (a colder finite beta is needed), or MBAR did not "
+                "converge."
             )
         )
     volume = values["mbar"]

@@ -8,7 +8,16 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from dsm_hpc.analysis.figures import acceptance, autocorrelation, generalization, loops, profile, relaxation
+from dsm_hpc.analysis.figures import (
+    acceptance,
+    autocorrelation,
+    exchange,
+    free_energy,
+    generalization,
+    loops,
+    profile,
+    relaxation,
+)
 from dsm_hpc.analysis.figures.style import RC
 from dsm_hpc.analysis.results import Results, open_results
 from dsm_hpc.errors import InputError
@@ -17,6 +26,8 @@ ONE_FILE: dict[str, Callable[[Results], Figure]] = {
     "relaxation": relaxation.draw,
     "autocorrelation": autocorrelation.draw,
     "acceptance": acceptance.draw,
+    "exchange": exchange.draw,
+    "free_energy": free_energy.draw,
     "loops": loops.draw,
 }
 SEVERAL_FILES: dict[str, Callable[[Sequence[Results]], Figure]] = {
