@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from dsm_hpc.errors import InputError, RunError
 
@@ -73,7 +74,8 @@ def run(options: argparse.Namespace) -> None:
     path: Path = options.output
     files = [path / f"{point.name}.h5" for point in job.points] if job.is_scan else [path]
     runs = [
-        Run(point, job.text, file, options.overwrite) for point, file in zip(job.points, files, strict=True)
+        Run(point, job.text, tuple(options.set), file, options.overwrite)
+        for point, file in zip(job.points, files, strict=True)
     ]
     run_all(runs, World(), folder=path if job.is_scan else None)
 
@@ -117,10 +119,19 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+class _Parser(argparse.ArgumentParser):
+    """Under mpirun every rank finds the same usage error: rank 0 speaks for all."""
+
+    def error(self, message: str) -> NoReturn:
+        from dsm_hpc.parallel.world import launched_rank
+
+        if launched_rank() == 0:
+            super().error(message)
+        sys.exit(EXIT_BAD_INPUT)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dsm", description="Monte Carlo of deep perceptron networks.", allow_abbrev=False
-    )
+    parser = _Parser(prog="dsm", description="Monte Carlo of deep perceptron networks.", allow_abbrev=False)
     parser.add_argument(
         "--version", nargs=0, action=_Version, help="versions, and how the kernels were built"
     )

@@ -14,6 +14,7 @@ from dsm_hpc.kernels.grid import MAX_FAN_IN
 
 MAX_MEASUREMENTS = 1_000_000
 MAX_BETAS = 10_000
+MAX_WALKERS = 1_000_000
 
 Start = Literal["planted", "random"]
 STARTS: tuple[Start, ...] = get_args(Start)
@@ -308,6 +309,19 @@ class Config(Section):
     dynamics: Dynamics = Dynamics()
     schedule: Schedule
     output: Output = Output()
+
+    @model_validator(mode="after")
+    def _countable(self) -> "Config":
+        ensemble = self.ensemble
+        walkers = ensemble.samples * len(ensemble.starts) * ensemble.clones * len(self.dynamics.ladder)
+        pairs = walkers * (ensemble.clones - 1) // 2
+        for count, name in (
+            (walkers, "walkers (samples x starts x clones x betas)"),
+            (pairs, "pairs of clones"),
+        ):
+            if count > MAX_WALKERS:
+                raise ValueError(f"ensemble: {count} {name}: at most {MAX_WALKERS} are possible in one run")
+        return self
 
     @property
     def ising(self) -> bool:

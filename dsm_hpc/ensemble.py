@@ -51,6 +51,12 @@ def clone_pairs(config: Config) -> list[tuple[int, int]]:
     return list(combinations(range(config.ensemble.clones), 2))
 
 
+def walker_count(config: Config) -> int:
+    """Samples x starts x clones x betas."""
+    ensemble = config.ensemble
+    return ensemble.samples * len(ensemble.starts) * ensemble.clones * len(config.dynamics.ladder)
+
+
 def walkers(config: Config) -> list[WalkerKey]:
     """All walkers, in file order."""
     ensemble = config.ensemble

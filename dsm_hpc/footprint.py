@@ -3,15 +3,20 @@
 import os
 from math import ceil
 
-from dsm_hpc.config import Config
-from dsm_hpc.ensemble import WalkerKey
+from dsm_hpc.config import Config, FileInputs, HiddenManifoldInputs
+from dsm_hpc.ensemble import WalkerKey, walker_count
 from dsm_hpc.errors import InputError
 from dsm_hpc.inputfile import Job
+from dsm_hpc.machine.inputs import ROWS_AT_A_TIME
 from dsm_hpc.parallel.decomposition import Decomposition, decompose
-from dsm_hpc.storage.layout import layout
+from dsm_hpc.storage.layout import BUFFER_BYTES, layout
 
 PROGRAM_BYTES = 138 << 20
 """Interpreter, libraries and MPI of one rank, measured on Debian 12 with Open MPI."""
+
+WALKER_BYTES = 40 << 10
+"""What every walker has besides its arrays that grow with the machine: blocks of random numbers, the arrays'
+own headers, its place in lists; measured."""
 
 HEADER_BYTES = 60 << 10
 """Header of a results file, measured."""
@@ -38,23 +43,35 @@ def walker_bytes(config: Config) -> int:
     signs = 8 * layers * network.width * _words(train)
     tests = 8 * layers * network.width * _words(config.patterns.test)
     remembered = len(layout(config).coordinates["waiting"]) * (weights + signs)
-    return (
-        weights + above + by_perceptron + by_pattern + signs + tests + remembered + train * (padded // 8 + 8)
-    )
+    patterns = train * (padded // 8 + 8)
+    arrays = weights + above + by_perceptron + by_pattern + signs + tests + remembered + patterns
+    return WALKER_BYTES + arrays
 
 
 def passing_bytes(config: Config) -> int:
-    """Memory that one measurement takes for a moment: the weights on their grid, and once more if neurons
-    are matched."""
-    fully_connected = config.network.inputs == config.network.width
-    return (12 if fully_connected else 4) * config.network.weight_count
+    """Memory that is taken for a moment: to draw the inputs, or to measure (weights on their grid and, if
+    neurons are matched, once more in the other's order, with the matrix of overlaps)."""
+    network, patterns = config.network, config.patterns
+    match patterns.inputs:
+        case HiddenManifoldInputs(dimension=dimension):
+            draw = 8 * dimension * (network.width + ROWS_AT_A_TIME) + 10 * ROWS_AT_A_TIME * network.width
+        case FileInputs():
+            draw = 2 * (patterns.train + patterns.test) * network.width
+        case _:
+            draw = 0
+    fully_connected = network.inputs == network.width
+    measure = 4 * network.weight_count
+    if fully_connected:
+        measure += 8 * network.weight_count + 24 * network.width**2
+    return max(draw, measure)
 
 
 def rank_bytes(config: Config, walkers: tuple[WalkerKey, ...]) -> int:
     """Memory of a rank with these walkers."""
     samples = len({key.sample for key in walkers})
     kept = samples * sample_bytes(config) + len(walkers) * walker_bytes(config)
-    return PROGRAM_BYTES + kept + passing_bytes(config)
+    buffers = min(BUFFER_BYTES, layout(config).bytes * len(walkers) // walker_count(config))
+    return PROGRAM_BYTES + kept + buffers + passing_bytes(config)
 
 
 def file_bytes(config: Config) -> int:

@@ -16,6 +16,7 @@ from dsm_hpc.validation import validated
 
 MAX_INPUT_BYTES = 1 << 20
 MAX_POINTS = 10_000
+MAX_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,10 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> Job:
     names = [point.name for point in points]
     if len(set(names)) < len(names):
         raise InputError(f"{path}: scan: two points would have the same file name {first_repeated(names)!r}")
+    if max(map(len, names)) > MAX_NAME:
+        raise InputError(
+            f"{path}: scan: file names would be longer than {MAX_NAME} characters; scan fewer keys"
+        )
     return Job(text, points)
 
 
@@ -110,6 +115,15 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# YAML 1.1 reads 1:30 as 90 and 2026-11-22 as a date; here they are text.
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, re.compile(r"^[-+]?[0-9]+$") if tag.endswith(":int") else pattern)
+        for tag, pattern in resolvers
+        if not tag.endswith(":timestamp")
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
@@ -118,7 +132,7 @@ _Loader.add_implicit_resolver(
 def _parse(text: str, where: str) -> Any:
     try:
         return yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise InputError(f"{where}: not readable as YAML: {' '.join(str(error).split())}") from None
 
 
@@ -168,13 +182,34 @@ def _anchored(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _assign(tree: dict[str, Any], key: str, value: Any, where: str) -> None:
-    """Sets tree[a][b]... for key = 'a.b...'."""
-    *parents, last = key.split(".")
-    for parent in parents:
-        tree = tree.setdefault(parent, {})
-        if not isinstance(tree, dict):
-            raise InputError(f"{where}: {key}: {parent} is a {_kind_of(tree)}, so it has no keys")
-    tree[last] = value
+    """Sets tree[a][b]... for key = 'a.b...'; numbers count list elements from 0."""
+    if key.startswith("scan."):  # what is scanned is named by a path of its own
+        parents, last = ["scan"], key.removeprefix("scan.")
+    else:
+        *parents, last = key.split(".")
+    place: Any = tree
+    for part, parent in zip(parents, ["", *parents], strict=False):
+        place = _inside(place, part, {}, f"{where}: {key}: {parent}")
+    if isinstance(place, list):
+        place[_index(place, last, f"{where}: {key}")] = value
+    else:
+        place[last] = value
+
+
+def _inside(place: Any, part: str, default: Any, where: str) -> Any:
+    """The mapping or list that stands at `part` of a mapping or list."""
+    found = place[_index(place, part, where)] if isinstance(place, list) else place.setdefault(part, default)
+    if not isinstance(found, (dict, list)):
+        raise InputError(f"{where} {part} is a {_kind_of(found)}, so it has no keys")
+    return found
+
+
+def _index(place: list[Any], part: str, where: str) -> int:
+    if not part.isdigit() or int(part) >= len(place):
+        raise InputError(
+            f"{where}: {part} is not the number of a list element: allowed are 0..{len(place) - 1}"
+        )
+    return int(part)
 
 
 def _kind_of(value: Any) -> str:
@@ -189,4 +224,6 @@ def _file_word(value: Any) -> str:
 
 
 def _copy(tree: Any) -> Any:
-    return {key: _copy(value) for key, value in tree.items()} if isinstance(tree, dict) else tree
+    if isinstance(tree, dict):
+        return {key: _copy(value) for key, value in tree.items()}
+    return [_copy(value) for value in tree] if isinstance(tree, list) else tree

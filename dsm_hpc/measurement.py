@@ -20,10 +20,8 @@ from dsm_hpc.parallel.decomposition import Decomposition
 from dsm_hpc.parallel.ladders import SharedLadder
 from dsm_hpc.parallel.world import World
 from dsm_hpc.sampling.walker import Walker
-from dsm_hpc.storage.layout import LADDER, PAIR, SAMPLE, WALKER, Layout, Variable
+from dsm_hpc.storage.layout import BUFFER_BYTES, LADDER, PAIR, SAMPLE, WALKER, Layout, Variable
 from dsm_hpc.storage.results import Rows, Writer
-
-BUFFER_BYTES = 16 << 20
 
 Position = tuple[int, ...]
 Values = Mapping[str, float | NDArray[np.float64]]

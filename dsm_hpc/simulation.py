@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsm_hpc.config import AdaptiveLadder, Config
-from dsm_hpc.ensemble import WalkerKey
+from dsm_hpc.ensemble import WalkerKey, walker_count
 from dsm_hpc.errors import InputError
+from dsm_hpc.footprint import file_bytes
 from dsm_hpc.inputfile import Point
 from dsm_hpc.machine.sample import Sample, draw_sample
 from dsm_hpc.measurement import Recorder
@@ -39,6 +40,7 @@ class Run:
 
     point: Point
     text: str
+    overrides: tuple[str, ...]
     path: Path
     overwrite: bool
 
@@ -46,46 +48,51 @@ class Run:
 def run_all(jobs: list[Run], world: World, folder: Path | None) -> None:
     """Runs one point after the other, each on all ranks; collective.
 
-    folder : created for the files of a scan.  No point starts unless all of them can be written.
+    folder : created for the files of a scan.  No point starts unless all of them can run and be written.
+    Raises InputError, on all ranks, if that is not so; any other error ends all ranks.
     """
-    world.on_root(lambda: _check_outputs(jobs, folder))
-    for job in jobs:
-        run(job, world)
+    with world.abort_on_error():
+        for job in jobs:
+            _check_ranks(job.point.config, world)
+        world.on_root(lambda: _check_outputs(jobs, folder))
+        for job in jobs:
+            _run(job, world)
+
+
+def _check_ranks(config: Config, world: World) -> None:
+    results.writer_kind(config.output.mode, world)
+    count = walker_count(config)
+    if world.size > count:
+        raise InputError(
+            f"{world.size} ranks for {count} walkers (samples x starts x clones x betas): "
+            f"start at most {count} rank{'s' * (count > 1)}"
+        )
 
 
 def _check_outputs(jobs: list[Run], folder: Path | None) -> None:
     if folder is not None:
         results.make_folder(folder)
     for job in jobs:
-        results.check_output(job.path, job.overwrite)
+        results.check_output(job.path, job.overwrite, file_bytes(job.point.config))
 
 
-def run(job: Run, world: World) -> None:
-    """Simulates one point on all ranks; collective.
-
-    Raises InputError if the run cannot start; any later error ends all ranks.
-    """
+def _run(job: Run, world: World) -> None:
+    """Simulates one point on all ranks; collective."""
     config = job.point.config
     kind = results.writer_kind(config.output.mode, world)
     spread = decompose(config, world.size)
-    if world.size > len(spread.walkers):
-        raise InputError(
-            f"{world.size} ranks for {len(spread.walkers)} walkers (samples x starts x clones x betas): "
-            f"start at most {len(spread.walkers)} ranks"
-        )
-    with world.abort_on_error():
-        samples = world.together(lambda: _samples(config, spread.of(world.rank)))
-        config, tuning = _tuned(config, samples, spread, world)
-        ladders = _ladders(config, samples, spread, world)
-        recorder = Recorder(config, layout(config), spread, ladders, world)
-        _create(job, config, tuning, world, kind)
-        with results.open_writer(job.path, kind, world) as writer:
-            recorder.write_loops(writer)
-            _loop(config, ladders, recorder, writer, Progress(config, len(spread.walkers), world), world)
-        world.barrier()
-        if world.is_root:
-            results.finish(job.path)
-        world.barrier()
+    samples = world.together(lambda: _samples(config, spread.of(world.rank)))
+    config, tuning = _tuned(config, samples, spread, world)
+    ladders = _ladders(config, samples, spread, world)
+    recorder = Recorder(config, layout(config), spread, ladders, world)
+    _create(job, config, tuning, world, kind)
+    with results.open_writer(job.path, kind, world) as writer:
+        recorder.write_loops(writer)
+        _loop(config, ladders, recorder, writer, Progress(config, len(spread.walkers), world), world)
+    world.barrier()
+    if world.is_root:
+        results.finish(job.path)
+    world.barrier()
 
 
 def _samples(config: Config, keys: tuple[WalkerKey, ...]) -> dict[int, Sample]:
@@ -111,7 +118,10 @@ def _create(job: Run, config: Config, tuning: dict[str, Any] | None, world: Worl
     hosts = world.gather(world.host)
     if hosts is not None:
         origin = provenance(hosts, world.mpi_library, config.seed, kind)
-        about = results.attributes(job.text, config.as_yaml(), job.point.values, origin, tuning)
+        about = results.attributes(
+            job.text, job.overrides, config.as_yaml(), job.point.values, origin, tuning
+        )
+        results.check_output(job.path, job.overwrite, file_bytes(config))
         results.create(job.path, layout(config), about)
     world.barrier()
 

@@ -18,7 +18,10 @@ def validated(tree: Any, where: str) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        lines = dict.fromkeys(_explain(dict(item)) for item in error.errors())
+        errors = [dict(item) for item in error.errors()]
+        # A list whose elements are refused is also called too short: that is no news.
+        errors = [e for e in errors if e["type"] != "too_short" or not e["input"] or len(errors) == 1]
+        lines = dict.fromkeys(_explain(item) for item in errors)
         raise InputError("\n".join(f"{where}: {line}" for line in lines)) from None
 
 
@@ -43,6 +46,7 @@ def _explain(error: dict[str, Any]) -> str:
         error["msg"]
         .replace("Input should be", "must be")
         .replace("a valid tuple", "a list")
+        .replace("a valid dictionary or instance of", "a mapping of keys, the section")
         .replace("Tuple", "the list")
     )
     if key == "network.fan_in":
@@ -54,7 +58,9 @@ def _explain_unknown(path: list[str]) -> str:
     known = _keys_at(path[:-1])
     close = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
     elsewhere = [where for where in _all_keys() if where.rpartition(".")[2] == path[-1]]
-    if close:
+    if path[-1] in known:  # a key of another kind of the same section
+        hint = f"the kind chosen here has no {path[-1]}"
+    elif close:
         hint = f"did you mean {'.'.join([*path[:-1], close[0]])}?"
     elif elsewhere:
         hint = f"did you mean {elsewhere[0]}?"
@@ -110,4 +116,6 @@ def _chooser(path: list[str]) -> tuple[str, str]:
 
 def _shown(value: Any) -> str:
     text = repr(value)
+    if value is None:
+        return "an empty value"
     return text if len(text) <= 60 else text[:57] + "..."

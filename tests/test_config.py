@@ -44,6 +44,21 @@ def refusal(path: Path, *overrides: str) -> str:
         ("ensemble.starts=[random, random]", "starts: random is given twice"),
         ("ensemble.samples=0", "ensemble.samples: 0 is not allowed"),
         (
+            "ensemble={samples: 1000000, clones: 10000}",
+            "20000000000 walkers (samples x starts x clones x betas)",
+        ),
+        ("ensemble={samples: 1, clones: 5000}", "24995000 pairs of clones: at most 1000000"),
+        (
+            "patterns.inputs={kind: iid, dimension: 5}",
+            "dimension: unknown key; the kind chosen here has no dimension",
+        ),
+        (
+            "network=",
+            "network: an empty value is not allowed: must be a mapping of keys, the section Network",
+        ),
+        ("seed=1:30", "seed: '1:30' is not allowed: must be a valid integer"),
+        ("seed=!!timestamp x", "not readable as YAML"),
+        (
             "dynamics.betas=[-1]",
             "betas: -1.0 is not an inverse temperature: allowed are numbers >= 0 and .inf",
         ),
@@ -140,6 +155,20 @@ scan:     {network.depth: [2, 4, 6, 8]}
     assert [point.name for point in job.points] == ["depth=2", "depth=4", "depth=6", "depth=8"]
     assert [point.config.network.depth for point in job.points] == [2, 4, 6, 8]
     assert job.points[0].config.dynamics.betas == (math.inf,)
+
+
+def test_list_elements_and_scans_can_be_set(make_input: Made) -> None:
+    path = make_input(dynamics={"moves": [{"kind": "weight", "step": 0.5}]})
+    job = inputfile.load(path, ("scan.dynamics.moves.0.step=[0.1, 0.2]",))
+    assert [point.config.move.step for point in job.points] == [0.1, 0.2]
+    assert inputfile.load(path, ("dynamics.moves.0.step=2.0",)).points[0].config.move.step == 2.0
+    assert "1 is not the number of a list element: allowed are 0..0" in refusal(
+        path, "dynamics.moves.1.step=2"
+    )
+
+
+def test_a_refused_list_element_is_one_message(make_input: Made) -> None:
+    assert len(refusal(make_input(), "ensemble.starts=[planed]").splitlines()) == 1
 
 
 def test_several_scanned_keys_give_their_product(make_input: Made) -> None:

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -141,6 +142,10 @@ def test_a_point_of_a_scan_equals_the_single_run(make_input: Made, tmp_path: Pat
         (["run", "{input}", "-o", "{tmp}", "--overwrite"], "is a folder; give the name of a file"),
         (["run", "{input}", "-o", "{tmp}/x.h5", "--set", "patterns={{train: 10000000}}",
           "--set", "network.width=50000"], "network, patterns: one student needs"),
+        (["run", "{input}", "-o", "{input}", "--overwrite"], "is not a results file"),
+        (["run", "{input}", "-o", "{tmp}/" + 300 * "a"], "cannot be written: File name too long"),
+        (["run", "{input}", "-o", "{tmp}/x.h5", "--set", "ensemble.samples=50000", "--set",
+          "schedule={{sweeps: 1000000, measurements: {{kind: linear, every: 1}}}}"], "MiB left"),
         (["validate"], "give an input file, or --schema"),
     ],
 )  # fmt: skip
@@ -197,14 +202,26 @@ def test_a_batch_log_has_plain_lines_with_rate_and_error(make_input: Made, tmp_p
         {"network": {"width": 60, "depth": 2, "fan_in": 10}, "patterns": {"train": 60_000, "test": 5000}},
         {"network": {"width": 700, "depth": 5, "fan_in": "all"}, "patterns": {"train": 1500, "test": 500}},
         {"network": {"width": 3000, "depth": 4, "fan_in": 20}, "patterns": {"train": 900, "test": 500}},
+        {
+            "network": {"width": 10, "depth": 2, "fan_in": 3},
+            "patterns": {"train": 10, "test": 10},
+            "ensemble": {"samples": 4000, "starts": ["planted"], "clones": 2},
+        },
+        {
+            "network": {"width": 1000, "depth": 2, "fan_in": 3},
+            "patterns": {
+                "train": 1000,
+                "test": 100,
+                "inputs": {"kind": "hidden_manifold", "dimension": 20000},
+            },
+        },
     ],
-    ids=["many patterns", "fully connected", "large"],
+    ids=["many patterns", "fully connected", "large", "many walkers", "manifold"],
 )
 def test_announced_memory_is_right_within_20_percent(make_input: Made, tmp_path: Path, changes: dict) -> None:  # type: ignore[type-arg]
     """Peak resident memory of a rank (GNU time's figure) against `dsm validate`."""
-    source = make_input(
-        ensemble={"samples": 1, "starts": ["planted"], "clones": 2}, schedule={"sweeps": 0}, **changes
-    )
+    single = {"samples": 1, "starts": ["planted"], "clones": 2}
+    source = make_input(**({"ensemble": single, "schedule": {"sweeps": 0}} | changes))
     printed = dsm("validate", source).stdout
     number, unit = re.search(r"memory per rank: ([0-9.]+) (MiB|GiB)", printed).groups()  # type: ignore[union-attr]
     announced = float(number) * {"MiB": 1, "GiB": 1024}[unit]
@@ -216,6 +233,35 @@ def test_announced_memory_is_right_within_20_percent(make_input: Made, tmp_path:
     done = subprocess.run(words, capture_output=True, text=True, check=True, env=dict(os.environ))
     used = float(done.stdout.split()[-1])
     assert abs(announced / used - 1) < 0.2, f"announced {announced:.0f} MiB, used {used:.0f} MiB"
+
+
+def test_others_may_read_while_the_run_goes_on(
+    make_input: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that holds the file (with HDF5's default lock) neither fails nor stops the run."""
+    from dsm_hpc.sampling.walker import Walker
+
+    path, advance = tmp_path / "x.h5", Walker.advance
+    seen: list[Any] = []
+
+    reader = (
+        "import h5py, numpy, sys; file = h5py.File(sys.argv[1]); "
+        "print(numpy.isfinite(file['energy'][..., 0]).all(), flush=True); sys.stdin.read()"
+    )
+
+    def look(self: Walker, start: int, stop: int) -> None:
+        if not seen:
+            command = [sys.executable, "-c", reader, str(path)]
+            seen.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            seen.append(seen[0].stdout.readline().strip())
+        advance(self, start, stop)
+
+    monkeypatch.setattr(Walker, "advance", look)
+    assert cli.main(["run", str(make_input()), "-o", str(path)]) == 0
+    seen[0].communicate()
+    assert seen[1] == "True"
+    with h5py.File(path) as file:
+        assert file.attrs["finished"] == 1
 
 
 @pytest.mark.mpi

@@ -89,6 +89,39 @@ def test_more_ranks_than_walkers_is_said(make_input: Made, tmp_path: Path) -> No
     assert not (tmp_path / "x.h5").exists()
 
 
+def test_a_scan_starts_only_if_all_its_points_can(make_input: Made, tmp_path: Path) -> None:
+    source = make_input(scan={"ensemble.samples": [3, 1]}, ensemble__clones=1, ensemble__starts=["planted"])
+    done = dsm("run", source, "-o", tmp_path / "scan", ranks=2)
+    assert done.returncode == 2
+    assert done.stderr.count("2 ranks for 1 walkers") == 1
+    assert not (tmp_path / "scan").exists()
+
+
+def test_usage_errors_are_said_once() -> None:
+    done = dsm("run", "--bogus", ranks=3)
+    assert done.returncode == 2
+    assert done.stderr.count("error:") == 1
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_ranks_of_different_size_write_together(make_input: Made, tmp_path: Path, writer: str) -> None:
+    """Buffers that fill up during the run, on ranks with 4, 4 and 5 walkers: as one process writes."""
+    changes = {"ensemble": {"samples": 13, "clones": 1, "starts": ["random"]}}
+    source = make_input(schedule={"sweeps": 30, "measurements": {"kind": "linear", "every": 1}}, **changes)
+    words = ["run", source, "--set", f"output.mode={writer}", "-o"]
+    assert dsm(*words, tmp_path / "one.h5").returncode == 0
+    code = (
+        "import sys; from dsm_hpc import cli, measurement; measurement.BUFFER_BYTES = 20_000; "
+        "sys.exit(cli.main(sys.argv[1:]))"
+    )
+    command = ["mpirun", "-n", "3", sys.executable, "-c", code, *map(str, words), str(tmp_path / "many.h5")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env=dict(os.environ), stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0, done.stderr
+    assert datasets(tmp_path / "many.h5") == datasets(tmp_path / "one.h5")
+
+
 def test_bad_input_gives_one_message_from_all_ranks(make_input: Made, tmp_path: Path) -> None:
     done = dsm("run", make_input(network__fan_in=10), "-o", tmp_path / "x.h5", ranks=3)
     assert done.returncode == 2
@@ -121,7 +154,7 @@ import sys
 from dsm_hpc import cli
 from dsm_hpc.sampling.walker import Walker
 
-def advance(self, sweeps):
+def advance(self, start, stop):
     if self.key.sample == 2:
         raise RuntimeError("a bug on the rank of sample 2")
 

@@ -393,8 +393,8 @@ def binomial_rejections(betas, bits):
 
 @pytest.mark.parametrize(
     "betas",
-    [(0.0, inf), (0.0, 0.7, inf), (0.2, 0.6, 0.9, 1.6, 3.0), (inf, 3.0, 1.5, 0.8, 0.4, 0.0)],
-    ids=["two", "three", "five", "six descending"],
+    [(0.0, inf), (0.2, 0.6, 0.9, 1.6, 3.0), (inf, 3.0, 1.5, 0.8, 0.4, 0.0)],
+    ids=["two", "five", "six descending"],
 )
 def test_round_trip_rate_of_independent_energies(betas):
     """Energies drawn afresh: 1 / (2 B (1 + sum r_e / (1 - r_e))) round trips per replica and round.
@@ -626,14 +626,18 @@ LADDER_KINDS: dict[str, Any] = {
 
 WRITERS = ("mpio", "gather") if h5py.get_config().mpi else ("gather",)
 
-# 1 sample x 2 starts x 3 clones x 5 betas; measured after every round of swaps.
+# 1 sample x 2 starts x 2 clones x 5 betas; measured after every round of swaps.
 RUN: dict[str, Any] = {
     "seed": 12,
-    "network": {"width": 6, "depth": 2, "fan_in": 3},
-    "patterns": {"train": 6, "test": 20},
-    "ensemble": {"samples": 1, "clones": 3, "starts": ["random", "planted"]},
+    "network": {"width": 4, "depth": 2, "fan_in": 2},
+    "patterns": {"train": 5, "test": 20},
+    "ensemble": {"samples": 1, "clones": 2, "starts": ["random", "planted"]},
     "dynamics": {"exchange_every": EVERY},
-    "schedule": {"sweeps": 60 * EVERY, "measurements": {"kind": "linear", "every": EVERY}},
+    "schedule": {
+        "sweeps": 100 * EVERY,
+        "measurements": {"kind": "linear", "every": EVERY},
+        "waiting_times": 1,
+    },
 }
 
 
@@ -647,24 +651,22 @@ def run_both(source, folder, *words, ranks=0):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Input file, and the results of one process for each kind of ladder."""
+    """Input file, and the results of one rank for each kind of ladder."""
     folder = tmp_path_factory.mktemp("tempering")
     source = folder / "input.yaml"
     source.write_text(yaml.safe_dump(RUN | {"scan": {"dynamics.betas": list(LADDER_KINDS.values())}}))
-    return source, run_both(source, folder / "one", "--set", "output.mode=gather")
+    return source, run_both(source, folder / "one", "--set", f"output.mode={WRITERS[0]}", ranks=1)
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize(
-    ("ranks", "writer"), [(1, WRITERS[0]), (2, WRITERS[-1]), (3, WRITERS[0]), (5, WRITERS[-1])]
-)
+@pytest.mark.parametrize(("ranks", "writer"), [(2, WRITERS[-1]), (3, WRITERS[0]), (5, WRITERS[-1])])
 def test_ladders_split_over_ranks_give_the_same_bytes(finished, ranks, writer, tmp_path):
     """Every dataset, and how an adaptive ladder was tuned."""
     source, one = finished
     many = run_both(source, tmp_path / "many", "--set", f"output.mode={writer}", ranks=ranks)
     for kind, betas in LADDER_KINDS.items():
         owners = decompose(small_config(**RUN, dynamics__betas=betas), ranks).owners()
-        assert len({(key.ladder, rank) for key, rank in owners.items()}) > 6 or ranks == 1
+        assert len({(key.ladder, rank) for key, rank in owners.items()}) > 4
         assert datasets(many[kind]) == datasets(one[kind])
         with h5py.File(many[kind]) as a, h5py.File(one[kind]) as b:
             assert a.attrs.get("ladder_tuning") == b.attrs.get("ladder_tuning")
@@ -672,6 +674,7 @@ def test_ladders_split_over_ranks_give_the_same_bytes(finished, ranks, writer, t
             assert f'"writer": "{writer}"' in a.attrs["provenance"]
 
 
+@pytest.mark.mpi
 @pytest.mark.parametrize("kind", LADDER_KINDS)
 def test_the_file_repeats_under_an_independent_exchange(finished, kind):
     """Stored energies, put back to their replicas, lead to the stored permutations, counts, round trips."""
@@ -683,7 +686,7 @@ def test_the_file_repeats_under_an_independent_exchange(finished, kind):
         sample, start, clone = ladder
         slow = SlowLadder(12, 9, (sample, STARTS.index(starts[start]), clone), betas)
         seats = exchange["permutation"][ladder].astype(int)  # (time, beta)
-        np.testing.assert_array_equal(np.sort(seats, axis=1), np.tile(np.arange(5), (61, 1)))
+        np.testing.assert_array_equal(np.sort(seats, axis=1), np.tile(np.arange(5), (101, 1)))
         for time, replicas in enumerate(seats):
             if time > 0:
                 energies = np.empty(5)
@@ -694,10 +697,11 @@ def test_the_file_repeats_under_an_independent_exchange(finished, kind):
                 assert getattr(slow, name) == exchange[name][ladder][time].tolist()
         swaps += sum(slow.accepts)
         trips += sum(slow.round_trips)
-    assert swaps > 200
-    assert trips > 0
+    assert swaps > 250
+    assert trips > 3
 
 
+@pytest.mark.mpi
 @pytest.mark.parametrize("kind", LADDER_KINDS)
 def test_rows_are_ordered_by_temperature(finished, kind):
     """Mean energy and acceptance fall as beta grows; a planted ladder keeps E = 0 at beta = inf, whoever
@@ -710,7 +714,7 @@ def test_rows_are_ordered_by_temperature(finished, kind):
     order = np.argsort(betas)
     hot, cold = order[0], order[-1]
     mean = energy[..., 10:].mean(axis=(0, 1, 2, 4))[order]
-    assert (np.diff(mean) < -0.3).all(), mean
+    assert (np.diff(mean) < -0.1).all(), mean
     assert (energy[:, planted, :, cold] == 0).all()
     assert (accepted[:, :, :, hot] == 1).all()
     assert (np.diff(accepted.mean(axis=(0, 1, 2, 4, 5))[order]) < 0).all()
@@ -721,6 +725,7 @@ def test_rows_are_ordered_by_temperature(finished, kind):
     assert (by_replica[:, planted, :, cold] > 0).any()
 
 
+@pytest.mark.mpi
 def test_an_adaptive_run_is_the_run_at_its_frozen_betas(finished, tmp_path):
     """The burn-in leaves nothing but the betas: the same bytes from a list of them."""
     adaptive = finished[1]["adaptive"]

@@ -68,7 +68,9 @@ def hidden_manifold(random: np.random.Generator, features: NDArray[np.float64], 
 
 def _on_grid(random: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float64]:
     """N(0, 1) rounded to the grid; integers, since a common factor changes no sign."""
-    return np.rint(random.standard_normal(shape) * GRID)
+    values = random.standard_normal(shape)
+    values *= GRID
+    return np.rint(values, out=values)
 
 
 # ---------------------------------------------------------------------------------------------- user's file
@@ -78,7 +80,7 @@ def check_inputs(config: Config) -> None:
     """Raises InputError if the user's file of inputs is missing or does not fit the network."""
     kind = config.patterns.inputs
     if isinstance(kind, FileInputs):
-        with _open(kind) as data:
+        with _UserInputs(kind) as data:
             _check_shape(config, kind, data.shape, data.dtype)
 
 
@@ -86,7 +88,7 @@ def _from_file(config: Config, kind: FileInputs, sample: int) -> tuple[Words, Wo
     """Distinct rows of the user's array, drawn anew for each sample, training set first."""
     random = generator(config.seed, Purpose.ROWS, sample)
     train, test = config.patterns.train, config.patterns.test
-    with _open(kind) as data:
+    with _UserInputs(kind) as data:
         _check_shape(config, kind, data.shape, data.dtype)
         rows = random.choice(data.shape[0], train + test, replace=False)
         order = np.argsort(rows)  # HDF5 reads rows in ascending order only
@@ -101,7 +103,7 @@ def _from_file(config: Config, kind: FileInputs, sample: int) -> tuple[Words, Wo
     return pack(chosen[:train]), pack(chosen[train:])
 
 
-class _open:
+class _UserInputs:
     """The user's array in an .npy or HDF5 file, read row by row."""
 
     def __init__(self, kind: FileInputs) -> None:
@@ -110,7 +112,7 @@ class _open:
         self._file: h5py.File | None = None
         try:
             if path.suffix == ".npy":
-                self._array = np.load(path, mmap_mode="r", allow_pickle=False)
+                self._array = np.lib.format.open_memmap(path, mode="r")
             else:
                 self._file = h5py.File(path, "r", locking=False)
                 self._array = self._dataset(kind)
@@ -128,7 +130,8 @@ class _open:
         )
         if kind.dataset is None and len(names) != 1:
             raise InputError(
-                f"patterns.inputs.dataset: required, for {kind.path} holds several: {', '.join(names)}"
+                f"patterns.inputs.dataset: required, for {kind.path} holds {len(names)} datasets"
+                + (f": {', '.join(names)}" if names else "")
             )
         wanted = kind.dataset if kind.dataset is not None else names[0]
         if wanted.strip("/") not in names:
@@ -140,7 +143,7 @@ class _open:
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
         return np.asarray(self._array[rows])
 
-    def __enter__(self) -> "_open":
+    def __enter__(self) -> "_UserInputs":
         return self
 
     def __exit__(self, *_: object) -> None:

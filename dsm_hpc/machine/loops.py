@@ -1,5 +1,7 @@
 """What the dense limit drops: loops in the wiring, and correlated neurons (PHYSICS section 2)."""
 
+from math import isqrt
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
@@ -10,6 +12,9 @@ from dsm_hpc.machine.sample import Sample
 
 ROWS_AT_A_TIME = 256
 
+WORDS_AT_MOST = 4 * 10**9
+"""Sign words that may be compared per layer, N^2 M / 64: about a second."""
+
 
 def loops(sample: Sample) -> dict[str, NDArray[np.float64] | float]:
     """Loop counts of one sample.
@@ -18,6 +23,7 @@ def loops(sample: Sample) -> dict[str, NDArray[np.float64] | float]:
     shared_pairs_expected : (L,), their mean number for random c-out-of-N wiring.
     correlation : (L,), sum_i!=j (M^-1 sum_mu S_i S_j)^2 / (N (N-1)) - 1/M over the teacher's neurons of
         layer l and the training set; input_correlation : the same for the inputs (layer 0).  NaN if N = 1.
+        Where N^2 M is very large, over the first of the (exchangeable) neurons only.
     """
     depth, width, fan_in = sample.wiring.shape
     correlation = _correlations(sample)
@@ -54,8 +60,9 @@ def expected_shared_pairs(width: int, fan_in: int) -> float:
 def _correlations(sample: Sample) -> NDArray[np.float64]:
     """Mean squared correlation between distinct neurons of layers 0..L, less 1/M (its value by chance)."""
     patterns = sample.config.patterns.train
-    width = sample.wiring.shape[1]
-    if width == 1:
-        return np.full(len(sample.teacher.train), np.nan)
-    sums = np.array([squared_correlations(layer, patterns) for layer in sample.teacher.train])
-    return np.asarray(2 * sums / (patterns**2 * width * (width - 1)) - 1 / patterns)
+    signs = sample.teacher.train
+    neurons = min(signs.shape[1], max(2, isqrt(WORDS_AT_MOST // signs.shape[2])))
+    if neurons == 1:
+        return np.full(len(signs), np.nan)
+    sums = np.array([squared_correlations(layer[:neurons], patterns) for layer in signs])
+    return np.asarray(2 * sums / (patterns**2 * neurons * (neurons - 1)) - 1 / patterns)

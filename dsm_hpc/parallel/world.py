@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dsm_hpc.errors import InputError
+from dsm_hpc.errors import InputError, RunError
 
 Result = TypeVar("Result")
 
 EXIT_FAILED = 3
 
-_LAUNCHED_RANKS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS", "MPI_LOCALNRANKS")
-_LAUNCHED_RANK = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID", "MPI_LOCALRANKID")
+_LAUNCHED_RANKS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+_LAUNCHED_RANK = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
 
 
 def launched_rank() -> int:
@@ -133,6 +133,9 @@ class _AbortOnError:
         # An InputError is one that all ranks have agreed on: they leave by themselves.
         if error is None or isinstance(error, InputError) or self._world.size == 1:
             return
-        sys.excepthook(type(error), error, trace)
+        if isinstance(error, RunError):
+            print(f"dsm: {error}", file=sys.stderr)
+        else:
+            sys.excepthook(type(error), error, trace)
         print(f"dsm: rank {self._world.rank} failed; all ranks stop", file=sys.stderr, flush=True)
         self._world.comm.Abort(EXIT_FAILED)

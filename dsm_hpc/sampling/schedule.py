@@ -27,8 +27,7 @@ def waiting_times(schedule: Schedule) -> Times:
     wanted = np.concatenate([[0], _log_spaced(1, int(times[-2]), schedule.waiting_times)])[
         : schedule.waiting_times
     ]
-    nearest = np.abs(times[:-1] - wanted[:, None]).argmin(axis=1)
-    return np.unique(times[nearest])
+    return np.unique(times[:-1][np.searchsorted(times[:-1], wanted)])
 
 
 def _log_spaced(first: int, last: int, count: int) -> Times:

@@ -13,6 +13,9 @@ from dsm_hpc.sampling.schedule import measurement_times, waiting_times
 FORMAT = "dsm-hpc"
 FORMAT_VERSION = 1
 
+BUFFER_BYTES = 16 << 20
+"""What a rank keeps of its measurements before they are written."""
+
 WALKER = ("sample", "start", "clone", "beta")
 PAIR = ("sample", "start", "pair", "beta")
 LADDER = ("sample", "start", "clone")

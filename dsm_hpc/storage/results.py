@@ -2,11 +2,12 @@
 
 Rank 0 creates the whole file alone: every dataset at full size, filled with NaN, its storage allocated.
 Later writes touch raw data only, never metadata, so that a killed job leaves a readable file and both
-writers produce the same bytes.
+writers produce the same bytes.  The file is opened without HDF5's lock: others may read it at any time.
 """
 
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -26,16 +27,26 @@ Rows = list[int]
 """Ascending flat positions on the owner axes of a variable."""
 
 
-def check_output(path: Path, overwrite: bool) -> None:
-    """Raises InputError if the results file cannot or must not be written.  Touches nothing."""
-    if path.exists() and not overwrite:
-        raise InputError(f"{path}: exists already; give --overwrite to replace it, or another name")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; give the name of a file")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.parent}")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path}: no permission to write into {path.parent}")
+def check_output(path: Path, overwrite: bool, size: int) -> None:
+    """Raises InputError if a results file of `size` bytes cannot or must not be written.  Touches nothing."""
+    try:
+        if path.exists() and not overwrite:
+            raise InputError(f"{path}: exists already; give --overwrite to replace it, or another name")
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; give the name of a file")
+        if path.exists() and not h5py.is_hdf5(path):
+            raise InputError(f"{path}: is not a results file, so it is not overwritten; give another name")
+        if not path.parent.is_dir():
+            raise InputError(f"{path}: there is no folder {path.parent}")
+        if not os.access(path.parent, os.W_OK):
+            raise InputError(f"{path}: no permission to write into {path.parent}")
+        free = shutil.disk_usage(path.parent).free
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    if size > free:
+        raise InputError(
+            f"{path}: the results take {size >> 20} MiB, {path.parent} has {free >> 20} MiB left"
+        )
 
 
 def make_folder(folder: Path) -> None:
@@ -59,7 +70,11 @@ def create(path: Path, layout: Layout, attributes: dict[str, Any]) -> None:
             _create_datasets(file, layout)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-    except OSError as error:
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # what h5py raises on a full disk depends on the moment
         raise RunError(f"{path}: cannot be created: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -67,7 +82,7 @@ def create(path: Path, layout: Layout, attributes: dict[str, Any]) -> None:
 
 def finish(path: Path) -> None:
     """Marks the file as finished.  Only rank 0 calls this, after all ranks have closed it."""
-    with h5py.File(path, "r+") as file:
+    with h5py.File(path, "r+", locking=False) as file:
         file.attrs["provenance"] = finished(file.attrs["provenance"])
         file.attrs["finished"] = 1
 
@@ -138,7 +153,7 @@ class ParallelWriter(_Open):
     """Collective writes of all ranks through MPI-IO."""
 
     def __init__(self, path: Path, world: World) -> None:
-        self.file = h5py.File(path, "r+", driver="mpio", comm=world.comm)
+        self.file = h5py.File(path, "r+", driver="mpio", comm=world.comm, locking=False)
         self._collective = h5py.h5p.create(h5py.h5p.DATASET_XFER)
         self._collective.set_dxpl_mpio(h5py.h5fd.MPIO_COLLECTIVE)
 
@@ -179,7 +194,7 @@ class GatherWriter(_Open):
     def __init__(self, path: Path, world: World) -> None:
         self._world = world
         if world.is_root:
-            self.file = h5py.File(path, "r+")
+            self.file = h5py.File(path, "r+", locking=False)
 
     def __enter__(self) -> "GatherWriter":
         return self
@@ -216,11 +231,17 @@ def open_writer(path: Path, kind: str, world: World) -> Writer:
 
 
 def attributes(
-    text: str, resolved: str, point: dict[str, Any], origin: dict[str, Any], tuning: dict[str, Any] | None
+    text: str,
+    overrides: tuple[str, ...],
+    resolved: str,
+    point: dict[str, Any],
+    origin: dict[str, Any],
+    tuning: dict[str, Any] | None,
 ) -> dict[str, str]:
     """Root attributes that say what was run; tuning : how an adaptive ladder was found."""
     return ({} if tuning is None else {"ladder_tuning": json.dumps(tuning)}) | {
         "config": text,
+        "config_overrides": json.dumps(overrides),
         "config_resolved": resolved,
         "point": json.dumps(point),
         "provenance": json.dumps(origin),

@@ -139,7 +139,7 @@ def _draw_ways(axes: Axes, results: Results) -> list[Line2D]:
         axes.plot(times, seats.isel(replica=replica).values + 1, color=colour, linewidth=width)
     rungs_axis(axes, results.layout.coordinates["beta"][hot_to_cold(results)].tolist(), vertical=True)
     axes.set_ylabel(r"$\beta$ of the replica")
-    axes.set_title(f"sample 1, {start} start, clone 1")
+    axes.set_title(f"sample 0, {start} start, clone 0")
     if linear:
         axes.set_xlim(times[0], times[-1] if len(times) > 1 else times[0] + 1)
         axes.set_xlabel("$t$ [sweeps]")
