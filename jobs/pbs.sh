@@ -6,12 +6,14 @@
 #
 # One job on PBS, submitted from the top folder of the program; PBS passes no arguments, so they are variables:
 #   qsub [-l select=…] [-v INPUT=inputs/depth_scan.yaml,OUTPUT=results/depth_scan] jobs/pbs.sh
+# OUTPUT is a file, or a folder where the input has a scan. Without variables: the quickstart.
 # Load here the modules (compiler, MPI, HDF5) that the program was built with.
 set -euo pipefail
 cd "${PBS_O_WORKDIR:-.}"
 
 input=${INPUT:-inputs/quickstart.yaml}
-output=${OUTPUT:-results/$(basename "$input" .yaml)-${PBS_JOBID:-local}.h5}
+[[ -n ${INPUT:-} ]] || OUTPUT=${OUTPUT:-results/quickstart-${PBS_JOBID:-local}.h5}
+output=${OUTPUT:?where to: qsub -v INPUT=…,OUTPUT=… jobs/pbs.sh}
 mkdir -p "$(dirname "$output")"
 
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1   # one thread per rank: BLAS must not start more

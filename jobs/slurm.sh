@@ -5,12 +5,14 @@
 #SBATCH --output=%x-%j.log
 #
 # One job on Slurm, submitted from the top folder of the program:
-#   sbatch [--ntasks=P] [--time=…] jobs/slurm.sh [INPUT.yaml [OUT [options of dsm run]]]
+#   sbatch [--ntasks=P] [--time=…] jobs/slurm.sh [INPUT.yaml OUT [options of dsm run]]
+# OUT is a file, or a folder where the input has a scan. Without arguments: the quickstart.
 # Load here the modules (compiler, MPI, HDF5) that the program was built with.
 set -euo pipefail
 
-input=${1:-inputs/quickstart.yaml}
-output=${2:-results/$(basename "$input" .yaml)-$SLURM_JOB_ID.h5}
+(($#)) || set -- inputs/quickstart.yaml "results/quickstart-$SLURM_JOB_ID.h5"
+input=$1
+output=${2:?where to: sbatch jobs/slurm.sh INPUT.yaml OUT}
 mkdir -p "$(dirname "$output")"
 
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1   # one thread per rank: BLAS must not start more

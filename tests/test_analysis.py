@@ -52,7 +52,7 @@ def write(
     point: dict[str, Any] | None = None,
 ) -> Path:
     """A results file as `dsm run` creates it, with `values` written into it; the rest stays NaN."""
-    create(path, layout(config), attributes("", config.as_yaml(), point or {}, {"program": "test"}))
+    create(path, layout(config), attributes("", (), config.as_yaml(), point or {}, {"program": "test"}, None))
     with h5py.File(path, "r+") as file:
         for name, array in values.items():
             file[name][...] = array
@@ -364,15 +364,15 @@ class TestOpening:
 
     def test_a_configuration_of_another_size(self, file: Path) -> None:
         """Nor may a configuration make the reader build axes of its size."""
-        huge = configuration(ensemble={"samples": 1_000_000, "clones": 10_000})
+        huge = configuration(ensemble={"samples": 200_000, "clones": 2})
         with h5py.File(file, "r+") as results:
             results.attrs["config_resolved"] = huge.as_yaml()
-        with pytest.raises(InputError, match="the axis sample has 3 values, the configuration 1000000"):
+        with pytest.raises(InputError, match="the axis sample has 3 values, the configuration 200000"):
             open_results(file)
 
 
 class TestPlots:
-    @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"generalization"}))
+    @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"generalization", "exchange", "free_energy"}))
     def test_kinds(self, file: Path, tmp_path: Path, kind: str) -> None:
         output = tmp_path / f"{kind}.png"
         plot([file], kind, output)
@@ -380,7 +380,7 @@ class TestPlots:
         assert output.stat().st_size > 10_000
         assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".tmp")] == []
 
-    @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"generalization"}))
+    @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"generalization", "exchange", "free_energy"}))
     def test_kinds_of_a_small_run(self, tmp_path: Path, kind: str) -> None:
         """One layer, one sample, one clone, one start, half measured."""
         config = configuration(

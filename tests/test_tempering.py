@@ -620,21 +620,21 @@ def test_annealing_reaches_lower_energy_than_greedy():
 EVERY = 2
 
 LADDER_KINDS: dict[str, Any] = {
-    "fixed": [inf, 2.5, 1.2, 0.6, 0.0],
-    "adaptive": {"ladder": "adaptive", "hot": 0.0, "cold": inf, "count": 5, "burn_in": 126},
+    "fixed": [inf, 1.5, 0.5, 0.0],
+    "adaptive": {"ladder": "adaptive", "hot": 0.0, "cold": inf, "count": 4, "burn_in": 63},
 }
 
 WRITERS = ("mpio", "gather") if h5py.get_config().mpi else ("gather",)
 
-# 1 sample x 2 starts x 2 clones x 5 betas; measured after every round of swaps.
+# 1 sample x 2 starts x 2 clones x 4 betas; measured after every round of swaps.
 RUN: dict[str, Any] = {
     "seed": 12,
     "network": {"width": 4, "depth": 2, "fan_in": 2},
-    "patterns": {"train": 5, "test": 20},
+    "patterns": {"train": 3, "test": 20},
     "ensemble": {"samples": 1, "clones": 2, "starts": ["random", "planted"]},
     "dynamics": {"exchange_every": EVERY},
     "schedule": {
-        "sweeps": 100 * EVERY,
+        "sweeps": 50 * EVERY,
         "measurements": {"kind": "linear", "every": EVERY},
         "waiting_times": 1,
     },
@@ -686,10 +686,10 @@ def test_the_file_repeats_under_an_independent_exchange(finished, kind):
         sample, start, clone = ladder
         slow = SlowLadder(12, 9, (sample, STARTS.index(starts[start]), clone), betas)
         seats = exchange["permutation"][ladder].astype(int)  # (time, beta)
-        np.testing.assert_array_equal(np.sort(seats, axis=1), np.tile(np.arange(5), (101, 1)))
+        np.testing.assert_array_equal(np.sort(seats, axis=1), np.tile(np.arange(4), (51, 1)))
         for time, replicas in enumerate(seats):
             if time > 0:
-                energies = np.empty(5)
+                energies = np.empty(4)
                 energies[replicas] = energy[ladder][:, time]
                 slow.exchange(energies.tolist())
             assert slow.replica_at == replicas.tolist()
@@ -697,8 +697,8 @@ def test_the_file_repeats_under_an_independent_exchange(finished, kind):
                 assert getattr(slow, name) == exchange[name][ladder][time].tolist()
         swaps += sum(slow.accepts)
         trips += sum(slow.round_trips)
-    assert swaps > 250
-    assert trips > 3
+    assert swaps > 100
+    assert trips > 0
 
 
 @pytest.mark.mpi
@@ -736,10 +736,10 @@ def test_an_adaptive_run_is_the_run_at_its_frozen_betas(finished, tmp_path):
     assert resolved["dynamics"]["betas"] == betas
     assert (betas[0], betas[-1]) == (0, inf)
     assert (np.diff(betas) > 0).all()
-    assert tuning["burn_in"] == 126
-    assert [len(step["rejection"]) for step in tuning["rounds"]] == [4] * ROUNDS
+    assert tuning["burn_in"] == 63
+    assert [len(step["rejection"]) for step in tuning["rounds"]] == [3] * ROUNDS
     first = [float(beta) for beta in tuning["rounds"][0]["betas"]]
-    np.testing.assert_allclose(first, spread_betas(0.0, inf, 5), rtol=1e-15)
+    np.testing.assert_allclose(first, spread_betas(0.0, inf, 4), rtol=1e-15)
     assert np.abs(np.subtract(betas[1:-1], first[1:-1])).min() > 0.02
     source, again = tmp_path / "again.yaml", tmp_path / "again.h5"
     source.write_text(yaml.safe_dump(changed(RUN, {"dynamics.betas": betas})))
