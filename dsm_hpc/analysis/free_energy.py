@@ -121,7 +121,7 @@ def sample_free_energy(betas: Array, energies: Array) -> dict[str, Array]:
     integral, quadrature = integral_of_energy(finite, mean[: len(finite)])
     kept = [np.concatenate([uncorrelated(clone) for clone in rows]) for rows in series]
     kept = [thinned(values, MOST_KEPT) for values in kept]
-    mbar, solved = mbar_log_z(finite, kept[: len(finite)], -integral)
+    mbar, solved = mbar_log_z(finite, kept[: len(finite)])
     integration = -integral
     if len(finite) < len(betas):
         found = np.concatenate(series[len(finite) - 1]) == 0
@@ -164,10 +164,10 @@ def _steps(betas: Array, over_u: Callable[[Array], Array]) -> Array:
     return steps
 
 
-def mbar_log_z(betas: Array, energies: Sequence[Array], guess: Array) -> tuple[Array, float]:
+def mbar_log_z(betas: Array, energies: Sequence[Array]) -> tuple[Array, float]:
     """ln Z(beta) / Z(betas[0]) at finite betas by MBAR, and the same at beta = infinity.
 
-    energies : uncorrelated ones at each beta.  guess : ln Z to start from.  NaN where it cannot be had.
+    energies : uncorrelated ones at each beta.  NaN where it cannot be had.
 
     Energies measured at beta = infinity would change nothing: where E = 0 is all that is seen, they only say
     that it is.  Z(inf) is the weight that MBAR gives to the states with E = 0 at all finite betas.
@@ -181,7 +181,7 @@ def mbar_log_z(betas: Array, energies: Sequence[Array], guess: Array) -> tuple[A
         solver = _pymbar().MBAR(
             betas[:, None] * every,
             counts,
-            initial_f_k=np.where(np.isnan(guess), 0.0, -guess),
+            initial_f_k=-_one_sided(betas, energies),
             solver_protocol=({"method": "adaptive", "options": {"min_sc_iter": 0, "maxiter": 250}},),
             maximum_iterations=250,
             rseed=0,  # any seed: the library leaves NumPy's own generator alone if one is given
@@ -193,6 +193,15 @@ def mbar_log_z(betas: Array, energies: Sequence[Array], guess: Array) -> tuple[A
         log_z = np.zeros(1)
     solutions = np.count_nonzero(every == 0)
     return log_z, _log(float(solutions)) - float(logsumexp(np.log(counts) - log_z))
+
+
+def _one_sided(betas: Array, energies: Sequence[Array]) -> Array:
+    """ln Z by reweighting from each beta to the next colder one: where MBAR starts."""
+    steps = [
+        float(logsumexp(-(cold - hot) * values) - np.log(len(values)))
+        for hot, cold, values in zip(betas[:-1], betas[1:], energies[:-1], strict=True)
+    ]
+    return _from_zero(np.array(steps))
 
 
 def uncorrelated(series: Array) -> Array:

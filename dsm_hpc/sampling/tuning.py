@@ -16,11 +16,19 @@ FLOOR = 1e-3
 """Least rejection rate that an edge counts with, so that Lambda increases everywhere."""
 
 
+FROZEN = 50.0
+"""No finite beta is placed beyond this one: energies are integers, and exp(-50) is never seen."""
+
+
+CROWDED = 0.005
+"""Distance of neighbours, in units of the mean one, below which a ladder is spread a little."""
+
+
 def round_lengths(burn_in: int) -> list[int]:
-    """Sweeps of each round; they add up to `burn_in` (at least one each)."""
+    """Sweeps of each round, at least one; they add up to `burn_in`, which is at least 8."""
     shares = np.array([2.0**step for step in range(ROUNDS)])
     ends = np.rint(np.cumsum(shares) / shares.sum() * burn_in).astype(int)
-    return [max(1, int(length)) for length in np.diff(ends, prepend=0)]
+    return [int(length) for length in np.diff(np.maximum(ends, np.arange(1, ROUNDS + 1)), prepend=0)]
 
 
 def retuned(
@@ -28,14 +36,23 @@ def retuned(
 ) -> tuple[float, ...]:
     """The ladder with the same ends and equal steps of Lambda, from the swaps counted on the old one.
 
-    Interpolation is monotone (PCHIP) in u = beta / (1 + beta), which is 1 at beta = infinity.
+    Interpolation is monotone (PCHIP) in u = beta / (1 + beta); beta = infinity stands at FROZEN.
     """
     rejection = np.maximum(rejections(attempts, accepts), FLOOR)
     barrier = np.concatenate([[0.0], np.cumsum(rejection)])
-    places = np.array([1.0 if np.isinf(beta) else beta / (1 + beta) for beta in betas])
-    wanted = np.linspace(0.0, barrier[-1], len(betas))[1:-1]
-    inner = PchipInterpolator(barrier, places)(wanted)
-    return (betas[0], *(float(u / (1 - u)) for u in inner), betas[-1])
+    coldest = FROZEN if np.isinf(max(betas)) else max(betas)
+    finite = np.minimum(betas, coldest)
+    places = finite / (1 + finite)
+    wanted = np.linspace(0.0, barrier[-1], len(betas))
+    new = _apart(PchipInterpolator(barrier, places)(wanted))
+    return (betas[0], *(float(u / (1 - u)) for u in new[1:-1]), betas[-1])
+
+
+def _apart(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Keeps temperatures from running into each other in front of an edge that rejects everything."""
+    even = np.linspace(places[0], places[-1], len(places))
+    crowded = (np.diff(places) < CROWDED * np.diff(even)).any()
+    return 0.95 * places + 0.05 * even if crowded else places
 
 
 def rejections(attempts: NDArray[np.int64], accepts: NDArray[np.int64]) -> NDArray[np.float64]:
