@@ -1,13 +1,18 @@
-"""`python -m benchmarks [kernel|observables|ranks]`: all of them by default."""
+"""`python -m benchmarks [kernel|observables|ranks|exchange]`: all of them by default."""
 
 import argparse
 import platform
 from pathlib import Path
 
-from benchmarks import kernel, observables, ranks
+from benchmarks import exchange, kernel, observables, ranks
 from dsm_hpc.kernels import build
 
-REPORTS = {"kernel": kernel.report, "observables": observables.report, "ranks": ranks.report}
+REPORTS = {
+    "kernel": kernel.report,
+    "observables": observables.report,
+    "ranks": ranks.report,
+    "exchange": exchange.report,
+}
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from dsm_hpc.errors import InputError, RunError
 
-_KINDS = "profile, generalization, relaxation, autocorrelation, acceptance, loops"
+_KINDS = "profile, generalization, relaxation, autocorrelation, acceptance, loops, exchange, free_energy"
 
 EXIT_DONE, EXIT_BAD_INPUT, EXIT_FAILED = 0, 2, 3
 

@@ -89,6 +89,7 @@ def _run(job: Run, world: World) -> None:
     with results.open_writer(job.path, kind, world) as writer:
         recorder.write_loops(writer)
         _loop(config, ladders, recorder, writer, Progress(config, len(spread.walkers), world), world)
+    world.release()
     world.barrier()
     if world.is_root:
         results.finish(job.path)

@@ -86,3 +86,13 @@ def test_boxes_cover_the_rows_in_their_order(sizes: list[int], data: st.DataObje
 def test_a_contiguous_run_needs_few_boxes() -> None:
     """At most two partial slabs per axis below the first, and one box of whole slabs."""
     assert len(list(boxes(range(7, 9_990), (10, 10, 10, 10)))) <= 7
+
+
+def test_ladders_stay_whole_where_it_costs_little() -> None:
+    """20 ladders of 3 on 5 ranks are cut between ladders; 2 ladders on 3 ranks must be cut within."""
+    ladder = {"betas": [2.0, 1.0, 0.5], "exchange_every": 1}
+    ensemble = {"samples": 20, "clones": 1, "starts": ["random"]}
+    spread = decompose(small_config(dynamics=ladder, ensemble=ensemble), 5)
+    assert all(border % 3 == 0 for border in spread.first)
+    spread = decompose(small_config(dynamics=ladder, ensemble=ensemble | {"samples": 2}), 3)
+    assert spread.first == (0, 2, 4, 6)

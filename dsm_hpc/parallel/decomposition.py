@@ -15,6 +15,9 @@ FOLLOWING_COST = 5.0
 """Proposals that have errors to win or lose cost about five times as much as those in the solution space,
 where the first flipped pattern rejects them (measured on the machines of benchmarks/)."""
 
+UNEVEN = 1.1
+"""How much slower the slowest rank may be for the sake of ladders that are not split."""
+
 
 @dataclass(frozen=True)
 class Decomposition:
@@ -39,7 +42,25 @@ class Decomposition:
 def decompose(config: Config, ranks: int) -> Decomposition:
     """Spreads the walkers of a run over the ranks as evenly as their cost allows, in fixed order."""
     keys = walkers(config)
-    return Decomposition(tuple(keys), split([_cost(config, key) for key in keys], ranks))
+    costs = [_cost(config, key) for key in keys]
+    borders = split(costs, ranks)
+    if config.dynamics.tempered:
+        borders = _whole_ladders(costs, borders, len(config.dynamics.ladder))
+    return Decomposition(tuple(keys), borders)
+
+
+def _whole_ladders(costs: list[float], borders: tuple[int, ...], betas: int) -> tuple[int, ...]:
+    """Borders between ladders, where that makes the slowest rank little slower: such ladders send nothing."""
+    ranks = len(borders) - 1
+    ladders = [sum(costs[first : first + betas]) for first in range(0, len(costs), betas)]
+    whole = tuple(betas * border for border in split(ladders, ranks))
+    if ranks > len(ladders) or _slowest(costs, whole) > UNEVEN * _slowest(costs, borders):
+        return borders
+    return whole
+
+
+def _slowest(costs: list[float], borders: tuple[int, ...]) -> float:
+    return max(sum(costs[first:last]) for first, last in pairwise(borders))
 
 
 def split(costs: Sequence[float], ranks: int) -> tuple[int, ...]:

@@ -31,6 +31,7 @@ class World:
     def __init__(self) -> None:
         """Starts MPI if mpi4py can be used; otherwise this process is the world."""
         self.comm: Any = None
+        self._subsets: list[Any] = []
         self.rank, self.size, self.mpi_library = 0, 1, "none"
         try:
             from mpi4py import MPI
@@ -68,8 +69,15 @@ class World:
         return [value] if self.size == 1 else self.comm.allgather(value)
 
     def subset(self, ranks: list[int]) -> Any:
-        """A communicator of some ranks; collective among these only."""
-        return self.comm.Create_group(self.comm.Get_group().Incl(ranks))
+        """A communicator of some ranks, until `release`; collective among these only."""
+        comm = self.comm.Create_group(self.comm.Get_group().Incl(ranks))
+        self._subsets.append(comm)
+        return comm
+
+    def release(self) -> None:
+        """Gives back all subsets, of which MPI has a limited number; collective among each."""
+        while self._subsets:
+            self._subsets.pop(0).Free()
 
     def on_root(self, action: Callable[[], Result]) -> Result:
         """Runs `action` on rank 0; its result, or its InputError, reaches all ranks."""

@@ -17,7 +17,8 @@ FLOOR = 1e-3
 
 
 FROZEN = 50.0
-"""No finite beta is placed beyond this one: energies are integers, and exp(-50) is never seen."""
+"""No finite beta is placed beyond this one (or twice the hottest): energies are integers, and exp(-50) is
+never seen."""
 
 
 CROWDED = 0.005
@@ -40,7 +41,7 @@ def retuned(
     """
     rejection = np.maximum(rejections(attempts, accepts), FLOOR)
     barrier = np.concatenate([[0.0], np.cumsum(rejection)])
-    coldest = FROZEN if np.isinf(max(betas)) else max(betas)
+    coldest = max(FROZEN, 2 * min(betas)) if np.isinf(max(betas)) else max(betas)
     finite = np.minimum(betas, coldest)
     places = finite / (1 + finite)
     wanted = np.linspace(0.0, barrier[-1], len(betas))

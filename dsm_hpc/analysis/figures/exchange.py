@@ -111,12 +111,13 @@ class BetaAxis:
 
 def rungs_axis(axes: Axes, betas: Sequence[float], vertical: bool = False) -> None:
     """The rungs of a ladder at equal distances, 1 = hottest, some of them labelled with their beta."""
-    step = -(-len(betas) // MOST_RUNGS)
-    shown = np.arange(len(betas) - 1, -1, -step)  # the coldest among them
+    spread = np.linspace(0, len(betas) - 1, min(len(betas), MOST_RUNGS))
+    shown = np.rint(spread).astype(int)
     words = [r"$\infty$" if np.isinf(beta) else f"{beta:.2g}" for beta in np.array(betas)[shown]]
     ticks, limits = (axes.set_yticks, axes.set_ylim) if vertical else (axes.set_xticks, axes.set_xlim)
     ticks(shown + 1, words)
-    limits(0.6, len(betas) + 0.4)
+    margin = 0.4 + 0.02 * len(betas)
+    limits(1 - margin, len(betas) + margin)
 
 
 def _from_zero(barrier: Estimate) -> Estimate:
