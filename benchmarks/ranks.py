@@ -79,7 +79,7 @@ def _share(output: Path) -> None:
     parts = {"advance": Walker, "measure": Recorder, "write": Recorder}
     with ExitStack() as stack, redirect_stderr(io.StringIO()):
         clocks = {name: stack.enter_context(_clock_on(owner, name)) for name, owner in parts.items()}
-        run_all([Run(short, "", output, True)], World(), folder=None)
+        run_all([Run(short, "", (), output, True)], World(), folder=None)
     sweeps, measuring, writing = (sum(clock) for clock in clocks.values())
     _share_row("short, measured", sweeps, measuring, writing)
     more_sweeps = full.config.schedule.sweeps / short.config.schedule.sweeps
