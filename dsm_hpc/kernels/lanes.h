@@ -68,17 +68,18 @@ static inline void shift_patterns(int32_t *h, uint64_t signs, int32_t change)
         store_lanes(h + b, load_lanes(h + b) + signed_change((uint32_t)(signs >> b), change));
 }
 
-/* Eight perceptrons of a fully connected layer after some of its inputs flipped:
- * h + sum of the raised inputs' columns - sum of the lowered inputs' columns.
- * columns[j * stride] holds 2J from input j to these eight perceptrons. */
-static inline __attribute__((always_inline)) lanes_t add_columns(
-    lanes_t h, const int32_t *columns, size_t stride,
+/* 8 * vectors perceptrons of a fully connected layer after some of its inputs flipped:
+ * h + sum of the raised inputs' columns - sum of the lowered inputs' columns, kept in registers.
+ * columns[j * stride] holds 2J from input j to these perceptrons; `vectors` is a constant of the caller. */
+static inline __attribute__((always_inline)) void add_columns(
+    lanes_t *h, int vectors, const int32_t *columns, size_t stride,
     const int32_t *raised, int n_raised, const int32_t *lowered, int n_lowered)
 {
     for (int e = 0; e < n_raised; e++)
-        h += load_lanes(columns + (size_t)raised[e] * stride);
+        for (int v = 0; v < vectors; v++)
+            h[v] += load_lanes(columns + (size_t)raised[e] * stride + v * LANES);
     for (int e = 0; e < n_lowered; e++)
-        h -= load_lanes(columns + (size_t)lowered[e] * stride);
-    return h;
+        for (int v = 0; v < vectors; v++)
+            h[v] -= load_lanes(columns + (size_t)lowered[e] * stride + v * LANES);
 }
 #endif

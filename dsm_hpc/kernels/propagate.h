@@ -12,6 +12,8 @@
 #include <string.h>
 #include "lanes.h"
 
+#define MAX_VECTORS 4   /* vectors of pre-activations that are worked on together, in registers */
+
 /* Neurons of one layer that changed sign in one pattern: to +1 (raised) and to -1 (lowered). */
 typedef struct {
     int32_t *raised, *lowered;
@@ -91,18 +93,37 @@ static inline __attribute__((always_inline)) int settle(
     return wrong;
 }
 
+/* Settles 8 * vectors perceptrons of a fully connected layer, from perceptron `first` on. */
+static inline __attribute__((always_inline)) int settle_columns(
+    net_t *net, ptrdiff_t l, ptrdiff_t mu, ptrdiff_t first, int vectors, int32_t *h,
+    const front_t *now, front_t *next, int commit)
+{
+    const int32_t *columns = net->columns + l * net->width * net->padded + first;
+    lanes_t new[MAX_VECTORS];
+    int wrong = 0;
+    for (int v = 0; v < vectors; v++)
+        new[v] = load_lanes(h + first + v * LANES);
+    add_columns(new, vectors, columns, (size_t)net->padded, now->raised, now->n_raised, now->lowered,
+                now->n_lowered);
+    for (int v = 0; v < vectors; v++)
+        wrong += settle(net, l, mu, first + v * LANES, h, new[v], next, commit);
+    return wrong;
+}
+
 static inline __attribute__((always_inline)) int settle_layer(
     net_t *net, ptrdiff_t l, ptrdiff_t mu, const front_t *now, front_t *next, int commit)
 {
     int32_t *h = pattern_of(net, l, mu);
     int wrong = 0;
     if (net->fully_connected) {
-        const int32_t *columns = net->columns + l * net->width * net->padded;
-        for (ptrdiff_t v = 0; v < net->padded; v += LANES)
-            wrong += settle(net, l, mu, v, h,
-                            add_columns(load_lanes(h + v), columns + v, (size_t)net->padded, now->raised,
-                                        now->n_raised, now->lowered, now->n_lowered),
-                            next, commit);
+        ptrdiff_t first = 0;
+        for (; first + MAX_VECTORS * LANES <= net->padded; first += MAX_VECTORS * LANES)
+            wrong += settle_columns(net, l, mu, first, MAX_VECTORS, h, now, next, commit);
+        switch ((net->padded - first) / LANES) {
+        case 3: wrong += settle_columns(net, l, mu, first, 3, h, now, next, commit); break;
+        case 2: wrong += settle_columns(net, l, mu, first, 2, h, now, next, commit); break;
+        case 1: wrong += settle_columns(net, l, mu, first, 1, h, now, next, commit); break;
+        }
     } else {
         for (ptrdiff_t v = 0; v < net->padded; v += LANES) {
             lanes_t new = load_lanes(h + v) + load_lanes(net->delta + v);
@@ -143,22 +164,27 @@ static inline __attribute__((always_inline)) int settle_links(
 }
 
 /* Adds the flipped inputs' weights to delta; returns the number of links they have. */
-static inline ptrdiff_t spread(net_t *net, ptrdiff_t l, const front_t *now)
+static inline ptrdiff_t spread(net_t *net, ptrdiff_t l, ptrdiff_t mu, const front_t *now)
 {
+    const int32_t *h = pattern_of(net, l, mu);   /* needed next: a large machine has it in L3 */
     const int32_t *start = net->first_link + l * (net->width + 1);
     const link_t *links = net->links + l * net->width * net->fan_in;
     ptrdiff_t n = 0;
     for (int a = 0; a < now->n_raised; a++) {
         const link_t *e = links + start[now->raised[a]], *end = links + start[now->raised[a] + 1];
         n += end - e;
-        for (; e < end; e++)
+        for (; e < end; e++) {
+            __builtin_prefetch(h + e->target);
             net->delta[e->target] += e->doubled;
+        }
     }
     for (int a = 0; a < now->n_lowered; a++) {
         const link_t *e = links + start[now->lowered[a]], *end = links + start[now->lowered[a] + 1];
         n += end - e;
-        for (; e < end; e++)
+        for (; e < end; e++) {
+            __builtin_prefetch(h + e->target);
             net->delta[e->target] -= e->doubled;
+        }
     }
     return n;
 }
@@ -187,7 +213,7 @@ static inline __attribute__((always_inline)) int propagate(
         next->n_raised = next->n_lowered = 0;
         /* Scattered settling touches 2 values per link, the full pass N/8 vectors per layer: they
          * break even where the links are about half the layer. */
-        if (!net->fully_connected && 2 * spread(net, q, now) < net->width) {
+        if (!net->fully_connected && 2 * spread(net, q, mu, now) < net->width) {
             gained = settle_links(net, q, mu, now->raised, now->n_raised, next, commit);
             gained += settle_links(net, q, mu, now->lowered, now->n_lowered, next, commit);
         } else {
