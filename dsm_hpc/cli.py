@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import NoReturn
 from dsm_hpc.errors import InputError, RunError
 
 _KINDS = "profile, generalization, relaxation, autocorrelation, acceptance, loops, exchange, free_energy"
+
+ROOT_SPEAKS = 5.0
+"""Seconds after which a rank leaves even if rank 0 is still silent."""
 
 EXIT_DONE, EXIT_BAD_INPUT, EXIT_FAILED = 0, 2, 3
 
@@ -26,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Every rank reads the same input and finds the same error: one message is enough.
         if launched_rank() == 0:
             print("\n".join(f"dsm: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        else:
+            _let_root_speak()
         return EXIT_BAD_INPUT
     except RunError as error:
         print(f"dsm: {error}", file=sys.stderr)
@@ -109,6 +115,15 @@ def _write(path: Path, text: str) -> None:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 
 
+def _let_root_speak() -> None:
+    """Gives rank 0 time for its message: mpirun ends all ranks as soon as one of them has left with an error.
+
+    Once MPI has started the ranks leave together by themselves.
+    """
+    if "mpi4py.MPI" not in sys.modules:
+        time.sleep(ROOT_SPEAKS)
+
+
 class _Version(argparse.Action):
     """Prints versions and how the kernels were built."""
 
@@ -127,6 +142,7 @@ class _Parser(argparse.ArgumentParser):
 
         if launched_rank() == 0:
             super().error(message)
+        _let_root_speak()
         sys.exit(EXIT_BAD_INPUT)
 
 
