@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from dsm_hpc.errors import InputError, RunError
+from dsm_hpc.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, InputError, RunError
 
 _KINDS = "profile, generalization, relaxation, autocorrelation, acceptance, loops, exchange, free_energy"
 
 ROOT_SPEAKS = 5.0
 """Seconds after which a rank leaves even if rank 0 is still silent."""
-
-EXIT_DONE, EXIT_BAD_INPUT, EXIT_FAILED = 0, 2, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,5 +1,8 @@
 """Errors that a user can mend: the message says what was given, where, and what is allowed."""
 
+EXIT_DONE, EXIT_BAD_INPUT, EXIT_FAILED = 0, 2, 3
+"""Exit codes of the program (DESIGN, «Verbs»)."""
+
 
 class InputError(Exception):
     """Bad input or usage; the program exits with 2 and touches nothing on disk."""

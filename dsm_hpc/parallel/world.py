@@ -10,11 +10,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dsm_hpc.errors import InputError, RunError
+from dsm_hpc.errors import EXIT_FAILED, InputError, RunError
 
 Result = TypeVar("Result")
-
-EXIT_FAILED = 3
 
 _LAUNCHED_RANKS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 _LAUNCHED_RANK = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
