@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test lint bench clean FORCE
+.PHONY: help setup run test faults lint bench clean FORCE
 
 PYTHON ?= python3
 # nproc would count OMP_NUM_THREADS, not cores.
@@ -38,6 +38,9 @@ run: setup ## the quickstart: simulate, analyze, plot into results/
 
 test: lint ## lint, then all tests
 	$(WITH) .venv/bin/python -m pytest
+
+faults: setup ## kills, requests to stop, lost links, damaged files: the whole campaign, about an hour
+	PYTHONPATH=tests $(WITH) .venv/bin/python -m faults
 
 lint: setup ## ruff and mypy
 	.venv/bin/ruff check .

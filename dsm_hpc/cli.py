@@ -2,14 +2,33 @@
 
 import argparse
 import json
+import re
 import sys
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from dsm_hpc.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, InputError, RunError
+from dsm_hpc.errors import (
+    EXIT_BAD_INPUT,
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_STOPPED,
+    InputError,
+    RunError,
+    Stopped,
+)
+
+if TYPE_CHECKING:  # imported where they are used: `dsm --help` must not wait for libraries
+    from dsm_hpc.config import Config
+    from dsm_hpc.inputfile import Job, Point
+    from dsm_hpc.parallel.stopping import Signals
+    from dsm_hpc.simulation import Run, Scan
+
+STARTED = time.time()
+"""When this process began; --walltime counts from here."""
 
 _KINDS = "profile, generalization, relaxation, autocorrelation, acceptance, loops, exchange, free_energy"
 
@@ -18,7 +37,7 @@ ROOT_SPEAKS = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb; returns the exit code (0 done, 2 bad input, 3 failed)."""
+    """Runs one verb; returns the exit code (0 done, 2 bad input, 3 failed, 75 stopped on request)."""
     from dsm_hpc.parallel.world import launched_rank
 
     options = _parser().parse_args(arguments)
@@ -31,6 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             _let_root_speak()
         return EXIT_BAD_INPUT
+    except Stopped as stop:
+        if launched_rank() == 0:
+            print(f"dsm: stopped on request: {stop}; `dsm resume` goes on", file=sys.stderr)
+        return EXIT_STOPPED
     except RunError as error:
         print(f"dsm: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -63,39 +86,128 @@ def validate(options: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """The main job; a scan writes one file per point into a folder."""
-    from dsm_hpc import inputfile
+    with _signals() as signals:
+        from dsm_hpc import inputfile
+        from dsm_hpc.simulation import Run, Scan
+
+        path, overrides = options.output, tuple(options.set)
+        job = inputfile.load(options.input, overrides)
+        runs = [
+            Run(point, job.text, overrides, _file(path, point, job), options.overwrite)
+            for point in _chosen(job, options.point)
+        ]
+        _start(runs, signals, options.walltime, Scan(path, job, overrides) if job.is_scan else None)
+
+
+def resume(options: argparse.Namespace) -> None:
+    """Goes on with an interrupted run, or extends a finished one; a folder is that of a scan."""
+    with _signals() as signals:
+        runs = _resumable(options)
+        if runs:
+            _start(runs, signals, options.walltime, None)
+        else:
+            _say(f"{options.results}: is finished; --sweeps N extends it")
+
+
+def _signals() -> "Signals":
+    """From now on requests to stop are noted: on a busy machine libraries take seconds to load."""
+    from dsm_hpc.parallel.stopping import Signals
+
+    return Signals()
+
+
+def _resumable(options: argparse.Namespace) -> "list[Run]":
+    """What is left to do; points of a scan that have not begun are run afresh."""
+    from dsm_hpc.simulation import Run
+    from dsm_hpc.storage import scan_list
+
+    path, sweeps = options.results, options.sweeps
+    if path.is_dir():
+        job, overrides = scan_list.read(path)
+        files = [(point, _file(path, point, job)) for point in _chosen(job, options.point)]
+        runs = [
+            _begun(file, sweeps)
+            if file.exists()
+            else Run(replace(point, config=_extended(point.config, sweeps, file)), job.text, overrides, file)
+            for point, file in files
+        ]
+        return [run for run in runs if run is not None]
+    if options.point is not None:
+        raise InputError(f"--point {options.point}: {path} is a single run; give the folder of a scan")
+    run = _begun(path, sweeps)
+    return [run] if run is not None else []
+
+
+def _begun(path: Path, sweeps: int | None) -> "Run | None":
+    """What is left to do for a results file; None if that is nothing."""
+    from dsm_hpc.inputfile import Point
+    from dsm_hpc.simulation import Run
+    from dsm_hpc.storage.reading import read_header
+
+    header = read_header(path)
+    config = _extended(header.config, sweeps, path)
+    if header.finished and config is header.config:
+        return None
+    return Run(Point(header.point, config), header.text, header.overrides, path, begun=header)
+
+
+def _extended(config: "Config", sweeps: int | None, path: Path) -> "Config":
+    """The configuration with so many sweeps in all."""
+    if sweeps is None or sweeps == config.schedule.sweeps:
+        return config
+    if sweeps < config.schedule.sweeps:
+        raise InputError(
+            f"--sweeps {sweeps}: {path} has {config.schedule.sweeps} sweeps; allowed are more than these"
+        )
+    return config.extended(sweeps)
+
+
+def _file(output: Path, point: "Point", job: "Job") -> Path:
+    """Where the results of a point go."""
+    return output / f"{point.name}.h5" if job.is_scan else output
+
+
+def _chosen(job: "Job", number: int | None) -> "tuple[Point, ...]":
+    """All points of a job, or one of them."""
+    if number is None:
+        return job.points
+    if not job.is_scan:
+        raise InputError(f"--point {number}: there is no scan in this input, so it has no points")
+    if number > len(job.points):
+        raise InputError(f"--point {number}: allowed are 1..{len(job.points)}, the points of the scan")
+    return (job.points[number - 1],)
+
+
+def _start(runs: "list[Run]", signals: "Signals", walltime: float | None, scan: "Scan | None") -> None:
+    """Runs what has been checked, on all ranks of the job."""
     from dsm_hpc.footprint import check_memory
     from dsm_hpc.machine.inputs import check_inputs
+    from dsm_hpc.parallel.stopping import Deadline
+    from dsm_hpc.simulation import run_all
 
-    job = inputfile.load(options.input, tuple(options.set))
-    for point in job.points:
-        check_inputs(point.config)
-        check_memory(point.config)
+    for run in runs:
+        check_inputs(run.point.config)
+        check_memory(run.point.config)
 
     from dsm_hpc.parallel.world import World
-    from dsm_hpc.simulation import Run, run_all
 
-    path: Path = options.output
-    files = [path / f"{point.name}.h5" for point in job.points] if job.is_scan else [path]
-    runs = [
-        Run(point, job.text, tuple(options.set), file, options.overwrite)
-        for point, file in zip(job.points, files, strict=True)
-    ]
-    run_all(runs, World(), folder=path if job.is_scan else None)
+    run_all(runs, World(), signals, Deadline(walltime, STARTED), scan)
+
+
+def status(options: argparse.Namespace) -> None:
+    """How far runs are."""
+    from dsm_hpc.status import found, in_words
+
+    statuses = found(options.results)
+    numbers = [status.as_json() for status in statuses]
+    _tell(options.json, "\n".join(map(in_words, statuses)), numbers)
 
 
 def analyze(options: argparse.Namespace) -> None:
     """Tables with error bars."""
     from dsm_hpc.analysis.tables import analyze as tables
 
-    text, numbers = tables(options.results)
-    if options.json is None:
-        print(text)
-    elif str(options.json) == "-":
-        print(json.dumps(numbers, indent=2))
-    else:
-        print(text)
-        _write(options.json, json.dumps(numbers, indent=2) + "\n")
+    _tell(options.json, *tables(options.results))
 
 
 def plot(options: argparse.Namespace) -> None:
@@ -104,6 +216,24 @@ def plot(options: argparse.Namespace) -> None:
 
     draw(options.results, options.kind, options.output)
     print(f"{options.output}: {options.kind} of {', '.join(str(path) for path in options.results)}")
+
+
+def _tell(path: Path | None, text: str, numbers: Any) -> None:
+    """Prints text, and writes its numbers if that was asked for; `-` prints them instead."""
+    if str(path) == "-":
+        print(json.dumps(numbers, indent=2))
+        return
+    print(text)
+    if path is not None:
+        _write(path, json.dumps(numbers, indent=2) + "\n")
+
+
+def _say(line: str) -> None:
+    """Rank 0 tells all that is to be told."""
+    from dsm_hpc.parallel.world import launched_rank
+
+    if launched_rank() == 0:
+        print(line)
 
 
 def _write(path: Path, text: str) -> None:
@@ -169,13 +299,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_set(verb)
     verb.add_argument("--overwrite", action="store_true", help="replace existing results")
+    _add_job(verb)
     verb.set_defaults(verb=run)
+
+    verb = verbs.add_parser("resume", help="go on with an interrupted run, or extend a finished one")
+    verb.add_argument(
+        "results", type=Path, metavar="OUT.h5", help="the folder of a scan goes on with all points"
+    )
+    verb.add_argument("--sweeps", type=_positive, metavar="N", help="go on to so many sweeps in all")
+    _add_job(verb)
+    verb.set_defaults(verb=resume)
+
+    verb = verbs.add_parser("status", help="how far runs are; works while they go on")
+    verb.add_argument("results", type=Path, nargs="+", metavar="OUT.h5", help="or the folder of a scan")
+    _add_json(verb)
+    verb.set_defaults(verb=status)
 
     verb = verbs.add_parser("analyze", help="tables with error bars")
     verb.add_argument("results", type=Path, nargs="+", metavar="OUT.h5")
-    verb.add_argument(
-        "--json", type=Path, metavar="FILE", help="write every number printed; - for standard output"
-    )
+    _add_json(verb)
     verb.set_defaults(verb=analyze)
 
     verb = verbs.add_parser("plot", help="figures (png, pdf, svg)")
@@ -194,6 +336,31 @@ def _add_set(verb: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="change the input, e.g. network.depth=8",
     )
+
+
+def _add_job(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--walltime",
+        type=_walltime,
+        metavar="HH:MM:SS",
+        help="time that this command has; it stops with a checkpoint before that (default: what Slurm tells)",
+    )
+    verb.add_argument("--point", type=_positive, metavar="K", help="only the K-th point of a scan, from 1")
+
+
+def _add_json(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--json", type=Path, metavar="FILE", help="write every number printed; - for standard output"
+    )
+
+
+def _walltime(word: str) -> float:
+    """Seconds."""
+    parts = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)", word)
+    if parts is None:
+        raise argparse.ArgumentTypeError(f"{word}: allowed are hours:minutes:seconds, as in 23:50:00")
+    days, hours, minutes, seconds = (int(part or 0) for part in parts.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
 def _positive(word: str) -> int:

@@ -5,10 +5,21 @@ unknown keys are refused.
 """
 
 import math
+import re
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 from dsm_hpc.kernels.grid import MAX_FAN_IN
 
@@ -33,6 +44,32 @@ def _refuse_repeated(key: str, values: tuple[Any, ...]) -> None:
 def first_repeated(values: list[Any]) -> Any:
     """The first value that appears more than once."""
     return next(value for value in values if values.count(value) > 1)
+
+
+UNITS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _seconds(value: Any) -> Any:
+    """`10 min` in seconds; a duration has a unit."""
+    parts = (
+        re.fullmatch(rf"([0-9]+(?:\.[0-9]+)?) ?({'|'.join(UNITS)})", value)
+        if isinstance(value, str)
+        else None
+    )
+    if parts is None or float(parts[1]) == 0:
+        raise ValueError(
+            f"{value!r:.40} is not a duration: allowed are a number and one of {', '.join(UNITS)}"
+        )
+    return float(parts[1]) * UNITS[parts[2]]
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(_seconds),
+    PlainSerializer(lambda seconds: f"{seconds:.12g} s"),
+    WithJsonSchema({"type": "string", "pattern": rf"^[0-9]+(\.[0-9]+)? ?({'|'.join(UNITS)})$"}),
+]
+"""Seconds; `10 min` in the input."""
 
 
 class Section(BaseModel):
@@ -276,6 +313,31 @@ class Schedule(Section):
     waiting_times: int = Field(
         4, ge=0, le=1000, description="number of log-spaced waiting times of the autocorrelation (0: none)"
     )
+    extended_from: Annotated[
+        tuple[Annotated[int, Field(ge=0, le=10**15)], ...], BeforeValidator(_as_tuple)
+    ] = Field(
+        (),
+        max_length=1000,
+        description="lengths at which the run had ended before it was extended (`dsm resume --sweeps`); "
+        "their measurement times are kept",
+    )
+
+    def extended(self, sweeps: int) -> "Schedule":
+        """The same schedule, going on to `sweeps` after its present end."""
+        return self.model_copy(update={"sweeps": sweeps, "extended_from": (*self.extended_from, self.sweeps)})
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """The lengths of the run, one after the other."""
+        return (*self.extended_from, self.sweeps)
+
+    @model_validator(mode="after")
+    def _stages_ascend(self) -> "Schedule":
+        if list(self.stages) != sorted(set(self.stages)):
+            raise ValueError(
+                f"extended_from = {list(self.extended_from)}: must ascend, up to sweeps = {self.sweeps}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _not_too_many(self) -> "Schedule":
@@ -295,6 +357,11 @@ class Output(Section):
     mode: Literal["auto", "mpio", "gather"] = Field(
         "auto",
         description="mpio: collective parallel HDF5; gather: through rank 0; auto: mpio where h5py has it",
+    )
+    checkpoint_every: Duration = Field(
+        "10 min",
+        validate_default=True,
+        description="time between checkpoints, with its unit (ms, s, min, h, d)",
     )
 
 
@@ -335,6 +402,10 @@ class Config(Section):
     def with_betas(self, betas: tuple[float, ...]) -> "Config":
         """The same run at given inverse temperatures."""
         return self.model_copy(update={"dynamics": self.dynamics.model_copy(update={"betas": betas})})
+
+    def extended(self, sweeps: int) -> "Config":
+        """The same run, going on to `sweeps`."""
+        return self.model_copy(update={"schedule": self.schedule.extended(sweeps)})
 
     def as_yaml(self) -> str:
         """The resolved configuration as YAML text."""

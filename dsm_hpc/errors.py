@@ -1,6 +1,6 @@
 """Errors that a user can mend: the message says what was given, where, and what is allowed."""
 
-EXIT_DONE, EXIT_BAD_INPUT, EXIT_FAILED = 0, 2, 3
+EXIT_DONE, EXIT_BAD_INPUT, EXIT_FAILED, EXIT_STOPPED = 0, 2, 3, 75
 """Exit codes of the program (DESIGN, «Verbs»)."""
 
 
@@ -10,3 +10,7 @@ class InputError(Exception):
 
 class RunError(Exception):
     """The run failed for a reason outside the program; the program exits with 3."""
+
+
+class Stopped(Exception):
+    """All ranks have agreed to stop on request, with a checkpoint; the program exits with 75."""

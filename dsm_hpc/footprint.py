@@ -9,6 +9,7 @@ from dsm_hpc.errors import InputError
 from dsm_hpc.inputfile import Job
 from dsm_hpc.machine.inputs import ROWS_AT_A_TIME
 from dsm_hpc.parallel.decomposition import Decomposition, decompose
+from dsm_hpc.storage.checkpoint import checkpoint_bytes
 from dsm_hpc.storage.layout import BUFFER_BYTES, layout
 
 PROGRAM_BYTES = 138 << 20
@@ -79,6 +80,11 @@ def file_bytes(config: Config) -> int:
     return HEADER_BYTES + layout(config).bytes
 
 
+def disk_bytes(config: Config) -> int:
+    """Results and checkpoints: two are kept while a third is written."""
+    return file_bytes(config) + 3 * checkpoint_bytes(config)
+
+
 def check_memory(config: Config) -> None:
     """Raises InputError if one walker alone does not fit this machine's memory."""
     needed = rank_bytes(config, (WalkerKey(0, 0, 0, 0),))
@@ -117,6 +123,8 @@ def _costs(config: Config, spread: Decomposition, ranks: int) -> list[str]:
         f"memory per rank: {_size(most)} on {ranks} rank{'s' * (ranks > 1)} "
         f"({_size(walker_bytes(config))} per walker, {_size(sample_bytes(config))} per sample)",
         f"results file:    {_size(file_bytes(config))}",
+        f"checkpoints:     {_size(checkpoint_bytes(config))} each, two are kept; one every "
+        f"{config.output.checkpoint_every:g} s",
     ]
     if ranks > walkers:
         lines.append(f"ranks:           {ranks} are more than the {walkers} walkers: start at most {walkers}")

@@ -10,13 +10,19 @@ from typing import Any
 
 import yaml
 
-from dsm_hpc.config import Config, first_repeated
+from dsm_hpc.config import MAX_WALKERS, Config, first_repeated
+from dsm_hpc.ensemble import walker_count
 from dsm_hpc.errors import InputError
 from dsm_hpc.validation import validated
 
 MAX_INPUT_BYTES = 1 << 20
 MAX_POINTS = 10_000
+MAX_SCAN_WALKERS = 2 * MAX_WALKERS
+"""Over all points: each is checked before the first one starts, which takes about 2 us per walker."""
 MAX_NAME = 200
+MAX_VALUES = 50_000
+"""Values and keys in a YAML text; reading one takes about 50 us.  The longest ladder has 10 000."""
+MAX_NESTING = 32
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,10 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> Job:
         raise InputError(
             f"{path}: scan: file names would be longer than {MAX_NAME} characters; scan fewer keys"
         )
+    if sum(walker_count(point.config) for point in points) > MAX_SCAN_WALKERS:
+        raise InputError(
+            f"{path}: scan: its points have more than {MAX_SCAN_WALKERS} walkers in all; make several of it"
+        )
     return Job(text, points)
 
 
@@ -93,13 +103,30 @@ def schema() -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML without its traps: repeated keys, 1e-3 read as a string, and aliases, which can blow up a
-    small file into a huge tree."""
+    """Safe YAML without its traps: repeated keys, 1e-3 read as a string, 010 read as 8, tags, and aliases,
+    which can blow up a small file into a huge tree."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._values = self._nesting = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not allowed")
-        return super().compose_node(parent, index)
+        if getattr(event, "tag", None) is not None:
+            raise yaml.YAMLError(
+                f"tags are not allowed, as {event.tag!r} in line {event.start_mark.line + 1}"
+            )
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise yaml.YAMLError(f"more than {MAX_VALUES} values")
+        if self._nesting > MAX_NESTING:
+            raise yaml.YAMLError(f"nested more than {MAX_NESTING} deep")
+        self._nesting += 1
+        node = super().compose_node(parent, index)
+        self._nesting -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -118,7 +145,7 @@ class _Loader(yaml.SafeLoader):
 # YAML 1.1 reads 1:30 as 90 and 2026-11-22 as a date; here they are text.
 _Loader.yaml_implicit_resolvers = {
     first: [
-        (tag, re.compile(r"^[-+]?[0-9]+$") if tag.endswith(":int") else pattern)
+        (tag, re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$") if tag.endswith(":int") else pattern)
         for tag, pattern in resolvers
         if not tag.endswith(":timestamp")
     ]
@@ -131,9 +158,35 @@ _Loader.add_implicit_resolver(
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return yaml.load(text, _Loader)
+        tree = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise InputError(f"{where}: not readable as YAML: {' '.join(str(error).split())}") from None
+    _check_values(tree, where)
+    return tree
+
+
+def _check_values(tree: Any, where: str) -> None:
+    """Raises InputError for a number that no array can hold, and for text that cannot be printed."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            _check_values(key, where)
+            _check_values(value, f"{where}: {key}")
+    elif isinstance(tree, list):
+        for value in tree:
+            _check_values(value, where)
+    elif isinstance(tree, int) and abs(tree) >= 2**63:
+        raise InputError(f"{where}: an integer of {tree.bit_length()} bits: allowed are less than 2^63")
+    elif isinstance(tree, str) and not is_text(tree):
+        raise InputError(f"{where}: {tree!a:.60} is not text: it has characters that are none")
+
+
+def is_text(value: str) -> bool:
+    """Whether a string can be written as UTF-8: an escape such as `\\ud800` is no character."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read_text(path: Path) -> str:
@@ -161,7 +214,7 @@ def _points(tree: dict[str, Any], scan: Any, path: Path) -> Iterator[Point]:
         raise InputError(f"{path}: scan: give key paths and lists, for example {{network.depth: [2, 4]}}")
     for key, values in scan.items():
         if not isinstance(values, list) or not values:
-            raise InputError(f"{path}: scan.{key}: {values!r} is not a list of values")
+            raise InputError(f"{path}: scan.{key}: {values!r:.60} is not a list of values")
     if math.prod(len(values) for values in scan.values()) > MAX_POINTS:
         raise InputError(f"{path}: scan: more than {MAX_POINTS} points")
     for combination in itertools.product(*scan.values()):
@@ -169,7 +222,7 @@ def _points(tree: dict[str, Any], scan: Any, path: Path) -> Iterator[Point]:
         point = _copy(tree)
         for key, value in values.items():
             _assign(point, key, value, f"{path}: scan")
-        chosen = ", ".join(f"{key} = {value}" for key, value in values.items())
+        chosen = ", ".join(f"{key} = {value!s:.60}" for key, value in values.items())
         yield Point(values, validated(_anchored(point, path.parent), f"{path} at {chosen}"))
 
 
@@ -205,7 +258,7 @@ def _inside(place: Any, part: str, default: Any, where: str) -> Any:
 
 
 def _index(place: list[Any], part: str, where: str) -> int:
-    if not part.isdigit() or int(part) >= len(place):
+    if not re.fullmatch("[0-9]{1,9}", part) or int(part) >= len(place):
         raise InputError(
             f"{where}: {part} is not the number of a list element: allowed are 0..{len(place) - 1}"
         )

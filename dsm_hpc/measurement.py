@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dsm_hpc.config import Config
 from dsm_hpc.ensemble import Pair, WalkerKey, pairs
+from dsm_hpc.faults import reached
 from dsm_hpc.machine.loops import loops
 from dsm_hpc.machine.overlaps import overlaps
 from dsm_hpc.machine.sample import Machine
@@ -83,7 +84,9 @@ class Recorder:
         spread: Decomposition,
         ladders: list[SharedLadder],
         world: World,
+        measured: int,
     ) -> None:
+        """measured : measurement times that are in the results file already."""
         self._config, self._layout, self._ladders, self._world = config, layout, ladders, world
         self._walkers = [walker for ladder in ladders for walker in ladder.replicas]
         self._owners, self._pairs = spread.owners(), pairs(config)
@@ -98,7 +101,7 @@ class Recorder:
         self._tables = {
             owner: Table(layout, owner, places, self._capacity) for owner, places in positions.items()
         }
-        self._first = self._count = 0
+        self._first, self._count = measured, 0
 
     @property
     def full(self) -> bool:
@@ -109,6 +112,7 @@ class Recorder:
         """Measures every walker, pair of clones and ladder at Monte Carlo time `time`; collective."""
         holders = self._holders()
         machines = {walker.seat: walker.machine for walker in self._walkers}
+        reached("measurement", self._world.rank)
         if time in self._layout.coordinates["waiting"]:
             for walker in self._walkers:
                 walker.remember()
@@ -136,8 +140,13 @@ class Recorder:
 
     def write(self, writer: Writer) -> None:
         """Writes the measurements since the last write; collective."""
+        if self._world.is_root:
+            writer.check()
+        if self._count == 0:
+            return
         for table in self._tables.values():
             table.write(writer, self._first, self._count)
+            reached("writing", self._world.rank)
         self._first, self._count = self._first + self._count, 0
         writer.flush()
 

@@ -5,8 +5,10 @@ needs it makes it anew, and the same numbers come out however the walkers are sp
 """
 
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Purpose(IntEnum):
@@ -33,3 +35,21 @@ def bit_generator(seed: int, purpose: Purpose, *key: int) -> np.random.PCG64DXSM
 def generator(seed: int, purpose: Purpose, *key: int) -> np.random.Generator:
     """The same stream as a numpy Generator."""
     return np.random.Generator(bit_generator(seed, purpose, *key))
+
+
+def position(stream: np.random.PCG64DXSM) -> NDArray[np.uint64]:
+    """Where a stream is, as six numbers: state and increment (two each), and the half-used 64-bit draw."""
+    told: Any = stream.state
+    wide = [part for name in ("state", "inc") for part in divmod(told["state"][name], 2**64)]
+    return np.array([*wide, told["has_uint32"], told["uinteger"]], np.uint64)
+
+
+def set_position(stream: np.random.PCG64DXSM, numbers: NDArray[np.uint64]) -> None:
+    """Brings a stream to where `position` was taken."""
+    high, low, inc_high, inc_low, half, rest = map(int, numbers)
+    stream.state = {
+        "bit_generator": "PCG64DXSM",
+        "state": {"state": high << 64 | low, "inc": inc_high << 64 | inc_low},
+        "has_uint32": half,
+        "uinteger": rest,
+    }

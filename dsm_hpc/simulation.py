@@ -1,62 +1,79 @@
-"""The main job: one parameter set, from its configuration to a finished results file."""
+"""The main job: one parameter set, from its configuration or last checkpoint to a finished results file."""
 
+import sys
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from dsm_hpc import burn_in
+from dsm_hpc.burn_in import BurnIn
 from dsm_hpc.config import AdaptiveLadder, Config
+from dsm_hpc.course import Course
 from dsm_hpc.ensemble import WalkerKey, walker_count
 from dsm_hpc.errors import InputError
-from dsm_hpc.footprint import file_bytes
-from dsm_hpc.inputfile import Point
+from dsm_hpc.footprint import disk_bytes
+from dsm_hpc.inputfile import Job, Point
 from dsm_hpc.machine.sample import Sample, draw_sample
 from dsm_hpc.measurement import Recorder
-from dsm_hpc.parallel.decomposition import Decomposition, decompose
+from dsm_hpc.parallel.decomposition import decompose
 from dsm_hpc.parallel.ladders import SharedLadder, shared_ladders
+from dsm_hpc.parallel.stopping import Deadline, Signals
 from dsm_hpc.parallel.world import World
 from dsm_hpc.progress import Progress
+from dsm_hpc.restoring import Saved, check_belongs
 from dsm_hpc.rng import Purpose
-from dsm_hpc.sampling.tuning import rejections, retuned, round_lengths
 from dsm_hpc.sampling.walker import Walker
-from dsm_hpc.storage import results
+from dsm_hpc.storage import checkpoint, results, scan_list, sign_of_life
+from dsm_hpc.storage.checkpoint import Checkpoint, Moment
 from dsm_hpc.storage.layout import layout
-from dsm_hpc.storage.provenance import provenance
+from dsm_hpc.storage.provenance import provenance, resumed
+from dsm_hpc.storage.reading import Header
+from dsm_hpc.watch import Watch
 
 WRITE_EVERY = 10.0
 """Seconds between writes, by rank 0's clock: others may look at the file while the run goes on."""
 
-TURN = 1.0
-"""Seconds that a rank's walkers move before progress is shown."""
-
 
 @dataclass(frozen=True)
 class Run:
-    """What to run and where to put it."""
+    """What to run and where to put it.
+
+    begun : the results file to go on with; None starts afresh.
+    """
 
     point: Point
     text: str
     overrides: tuple[str, ...]
     path: Path
-    overwrite: bool
+    overwrite: bool = False
+    begun: Header | None = None
 
 
-def run_all(jobs: list[Run], world: World, folder: Path | None) -> None:
+@dataclass(frozen=True)
+class Scan:
+    """The folder of a scan and all its points."""
+
+    folder: Path
+    job: Job
+    overrides: tuple[str, ...]
+
+
+def run_all(jobs: list[Run], world: World, signals: Signals, deadline: Deadline, scan: Scan | None) -> None:
     """Runs one point after the other, each on all ranks; collective.
 
-    folder : created for the files of a scan.  No point starts unless all of them can run and be written.
-    Raises InputError, on all ranks, if that is not so; any other error ends all ranks.
+    scan : its folder is made where it is missing.  No point starts unless all of them can run and be written.
+    Raises InputError or, when asked to stop, Stopped on all ranks; any other error ends all ranks.
     """
     with world.abort_on_error():
         for job in jobs:
             _check_ranks(job.point.config, world)
-        world.on_root(lambda: _check_outputs(jobs, folder))
+        world.on_root(lambda: _check_outputs(jobs, scan))
+        watch = Watch(world, signals, deadline)
         for job in jobs:
-            _run(job, world)
+            watch.begin()
+            _Simulation(job, world, watch).run()
 
 
 def _check_ranks(config: Config, world: World) -> None:
@@ -69,31 +86,202 @@ def _check_ranks(config: Config, world: World) -> None:
         )
 
 
-def _check_outputs(jobs: list[Run], folder: Path | None) -> None:
-    if folder is not None:
-        results.make_folder(folder)
+def _check_outputs(jobs: list[Run], scan: Scan | None) -> None:
+    if scan is not None:
+        results.make_folder(scan.folder)
     for job in jobs:
-        results.check_output(job.path, job.overwrite, file_bytes(job.point.config))
+        results.check_output(job.path, job.overwrite or job.begun is not None, disk_bytes(job.point.config))
+        sign_of_life.refuse_if_alive(job.path)
+    if scan is not None:
+        scan_list.write(scan.folder, scan.job, scan.overrides)
 
 
-def _run(job: Run, world: World) -> None:
-    """Simulates one point on all ranks; collective."""
-    config = job.point.config
-    kind = results.writer_kind(config.output.mode, world)
-    spread = decompose(config, world.size)
-    samples = world.together(lambda: _samples(config, spread.of(world.rank)))
-    config, tuning = _tuned(config, samples, spread, world)
-    ladders = _ladders(config, samples, spread, world)
-    recorder = Recorder(config, layout(config), spread, ladders, world)
-    _create(job, config, tuning, world, kind)
-    with results.open_writer(job.path, kind, world) as writer:
-        recorder.write_loops(writer)
-        _loop(config, ladders, recorder, writer, Progress(config, len(spread.walkers), world), world)
-    world.release()
-    world.barrier()
-    if world.is_root:
-        results.finish(job.path)
-    world.barrier()
+class _Simulation:
+    """One point on all ranks.  Every method is collective unless it says otherwise."""
+
+    def __init__(self, job: Run, world: World, watch: Watch) -> None:
+        self._job, self._world, self._watch = job, world, watch
+        self._config = job.point.config
+        self._kind = results.writer_kind(self._config.output.mode, world)
+        self._spread = decompose(self._config, world.size)
+
+    def run(self) -> None:
+        """Simulates to the end, or raises Stopped."""
+        world = self._world
+        self._samples = world.together(lambda: _samples(self._config, self._spread.of(world.rank)))
+        saved = self._restore()
+        self._origin = self._provenance(saved)
+        self._prepare_file(saved)
+        if isinstance(self._config.dynamics.betas, AdaptiveLadder):
+            self._tune(saved)
+            saved = None
+        self._simulate(saved)
+        world.release()
+        world.barrier()
+        if world.is_root:
+            results.finish(self._job.path)
+            sign_of_life.remove(self._job.path)
+        world.barrier()
+
+    # ------------------------------------------------------------------------------------------ what there is
+
+    def _restore(self) -> Saved | None:
+        """The walkers of the newest checkpoint that can be believed; None where there is none at all.
+
+        Raises InputError if there are checkpoints, but none that belongs to this run as it is.
+        """
+        if self._job.begun is None:
+            return None
+        refused = []
+        for path in (checkpoint.newest(self._job.path), checkpoint.older(self._job.path)):
+            if self._world.on_root(path.exists):
+                try:
+                    saved = self._world.together(lambda path=path: self._saved(path))  # type: ignore[misc]
+                except InputError as error:
+                    refused.append(str(error))
+                else:
+                    self._world.on_root(lambda: _put_aside(self._job.path, refused))
+                    return saved
+        if refused:
+            raise InputError("\n".join([*refused, f"{self._job.path}: none of its checkpoints can be used"]))
+        return None
+
+    def _saved(self, path: Path) -> Saved | None:
+        """This rank's part of a checkpoint; not collective.
+
+        None if it is of a burn-in that has ended since: the run begins at t = 0, with the ladder found.
+        """
+        assert self._job.begun is not None
+        found = Checkpoint(path)
+        check_belongs(found, self._job.begun, self._config)
+        tuned = not isinstance(self._config.dynamics.betas, AdaptiveLadder)
+        if tuned and found.moment.burn_in is not None:
+            return None
+        return Saved.read(found, self._config, self._samples, self._spread.of(self._world.rank))
+
+    def _ladders(self, saved: Saved | None, pilots: bool = False) -> list[SharedLadder]:
+        """This rank's walkers as they were saved, or at t = 0, grouped into ladders."""
+        moves = Purpose.TUNING_MOVES if pilots else Purpose.MOVES
+        swaps = Purpose.TUNING_EXCHANGE if pilots else Purpose.EXCHANGE
+        config, world = self._config, self._world
+        walkers = (
+            saved.walkers
+            if saved is not None
+            else [
+                Walker(key, self._samples[key.sample], config, moves) for key in self._spread.of(world.rank)
+            ]
+        )
+        ladders = shared_ladders(config, walkers, self._spread, world, swaps)
+        if saved is not None:
+            saved.put_back(ladders)
+        return ladders
+
+    # ------------------------------------------------------------------------------------------ the file
+
+    def _provenance(self, saved: Saved | None) -> dict[str, Any]:
+        """Where the run comes from, on rank 0; its identity, on all ranks."""
+        hosts = self._world.share(self._world.host)
+        begun, config = self._job.begun, self._config
+        if begun is not None:
+            return resumed(begun.provenance, 0 if saved is None else saved.moment.sweep, hosts)
+        fresh = provenance(hosts, self._world.mpi_library, config.seed, self._kind)
+        return self._world.broadcast(fresh)
+
+    def _prepare_file(self, saved: Saved | None) -> None:
+        """Rank 0 creates the results file, or brings it back to the time of the checkpoint."""
+        begun = self._job.begun
+        if self._world.is_root:
+            if begun is None:
+                checkpoint.remove(self._job.path)
+                results.check_output(self._job.path, self._job.overwrite, disk_bytes(self._config))
+            times = saved.moment.measured if saved is not None else 0
+            self._replace_file(begun.tuning if begun is not None else None, times)
+        self._world.barrier()
+
+    def _replace_file(self, tuning: dict[str, Any] | None, times: int) -> None:
+        """A file with the data of the first `times` measurement times; not collective."""
+        job, config = self._job, self._config
+        about = results.attributes(
+            job.text, job.overrides, config.as_yaml(), job.point.values, self._origin, tuning
+        )
+        if times:
+            results.extend(job.path, layout(config), about, times)
+        else:
+            results.create(job.path, layout(config), about)
+
+    def _save(self, course: Course, measured: int, tuning: BurnIn | None) -> None:
+        """Writes a checkpoint; what was measured is on disk."""
+        moment = Moment(
+            self._origin["run"],
+            self._config.as_yaml(),
+            course.now,
+            measured,
+            course.ladders[0].replicas[0].remembered,
+            tuning.as_json() if tuning is not None else None,
+        )
+        records = [record for shared in course.ladders for record in shared.states()]
+        checkpoint.save(self._job.path, moment, self._config, records, self._kind, self._world)
+
+    # ------------------------------------------------------------------------------------------ time goes on
+
+    def _progress(self, begin: int, end: int, phase: str) -> Progress:
+        walkers = len(self._spread.walkers)
+        run = self._origin["run"]
+        return Progress(self._config, walkers, self._world, self._job.path, run, begin, end, phase)
+
+    def _tune(self, saved: Saved | None) -> None:
+        """Finds the ladder, and puts it into the configuration and the results file."""
+        asked = self._config.dynamics.betas
+        assert isinstance(asked, AdaptiveLadder)
+        told = saved.moment.burn_in if saved is not None else None
+        tuning = BurnIn.from_json(told) if told is not None else burn_in.begin(self._config)
+        pilots = self._ladders(saved, pilots=True)
+        now = saved.moment.sweep if saved is not None else 0
+        progress = self._progress(now, asked.burn_in, "burn-in")
+        course = Course(self._config, pilots, now, self._watch, progress)
+        with progress:
+            burn_in.tune(
+                self._config,
+                asked.burn_in,
+                tuning,
+                course,
+                self._spread,
+                self._world,
+                lambda: self._save(course, 0, tuning),
+            )
+        self._config = self._config.with_betas(tuning.betas)
+        if self._world.is_root:
+            self._replace_file({"burn_in": asked.burn_in, "rounds": tuning.rounds}, 0)
+        self._world.barrier()
+
+    def _simulate(self, saved: Saved | None) -> None:
+        """Moves all walkers from one measurement time to the next, and measures."""
+        config, world = self._config, self._world
+        now, self._measured = (saved.moment.sweep, saved.moment.measured) if saved is not None else (0, 0)
+        ladders, shape = self._ladders(saved), layout(config)
+        recorder = Recorder(config, shape, self._spread, ladders, world, self._measured)
+        progress = self._progress(now, config.schedule.sweeps, "")
+        course = Course(config, ladders, now, self._watch, progress)
+        with progress, results.open_writer(self._job.path, self._kind, world) as writer:
+            if saved is None:
+                recorder.write_loops(writer)
+
+            def save() -> None:
+                recorder.write(writer)
+                writer.sync()
+                self._save(course, self._measured, None)
+
+            written = -inf  # the state at t = 0 is written at once
+            for time in shape.coordinates["time"][self._measured :].tolist():
+                course.sweep_to(time, save)
+                recorder.measure(time)
+                self._measured += 1
+                progress.measured([walker for shared in ladders for walker in shared.replicas])
+                due = world.broadcast(perf_counter() - written > WRITE_EVERY)
+                if due or recorder.full:
+                    recorder.write(writer)
+                    written = perf_counter()
+            save()
 
 
 def _samples(config: Config, keys: tuple[WalkerKey, ...]) -> dict[int, Sample]:
@@ -101,112 +289,11 @@ def _samples(config: Config, keys: tuple[WalkerKey, ...]) -> dict[int, Sample]:
     return {index: draw_sample(config, index) for index in dict.fromkeys(key.sample for key in keys)}
 
 
-def _ladders(
-    config: Config,
-    samples: dict[int, Sample],
-    spread: Decomposition,
-    world: World,
-    moves: Purpose = Purpose.MOVES,
-    swaps: Purpose = Purpose.EXCHANGE,
-) -> list[SharedLadder]:
-    """This rank's walkers at t = 0, grouped into ladders; collective."""
-    walkers = [Walker(key, samples[key.sample], config, moves) for key in spread.of(world.rank)]
-    return shared_ladders(config, walkers, spread, world, swaps)
-
-
-def _create(job: Run, config: Config, tuning: dict[str, Any] | None, world: World, kind: str) -> None:
-    """Rank 0 creates the results file."""
-    hosts = world.gather(world.host)
-    if hosts is not None:
-        origin = provenance(hosts, world.mpi_library, config.seed, kind)
-        about = results.attributes(
-            job.text, job.overrides, config.as_yaml(), job.point.values, origin, tuning
+def _put_aside(path: Path, refused: list[str]) -> None:
+    """Says why the newest checkpoint was not taken, and keeps it from replacing the older one, which was."""
+    if refused:
+        print("\n".join(f"dsm: {line}" for line in refused), file=sys.stderr)
+        print(
+            f"dsm: goes on from the checkpoint before: {checkpoint.older(path)}", file=sys.stderr, flush=True
         )
-        results.check_output(job.path, job.overwrite, file_bytes(config))
-        results.create(job.path, layout(config), about)
-    world.barrier()
-
-
-def _tuned(
-    config: Config, samples: dict[int, Sample], spread: Decomposition, world: World
-) -> tuple[Config, dict[str, Any] | None]:
-    """The configuration with a frozen ladder, and how it was found; collective.
-
-    The burn-in has streams of its own and its students are thrown away: the run starts afresh at t = 0.
-    """
-    asked = config.dynamics.betas
-    if not isinstance(asked, AdaptiveLadder):
-        return config.with_betas(config.dynamics.ladder), None
-    betas, now, rounds = config.dynamics.ladder, 0, []
-    pilots = _ladders(
-        config.with_betas(betas), samples, spread, world, Purpose.TUNING_MOVES, Purpose.TUNING_EXCHANGE
-    )
-    for length in round_lengths(asked.burn_in):
-        before = _swap_counts(pilots, spread, world)
-        for shared in pilots:
-            shared.configure(config.with_betas(betas))
-        _sweep_to(config, pilots, now, now + length)
-        now += length
-        attempts, accepts = _swap_counts(pilots, spread, world) - before
-        rounds.append({"betas": list(map(str, betas)), "rejection": rejections(attempts, accepts).tolist()})
-        betas = retuned(betas, attempts, accepts)
-    return config.with_betas(betas), {"burn_in": asked.burn_in, "rounds": rounds}
-
-
-def _swap_counts(ladders: list[SharedLadder], spread: Decomposition, world: World) -> NDArray[np.int64]:
-    """(2, B - 1): swaps tried and made on each edge so far, over all ladders; collective."""
-    owners = spread.owners()
-    counts = sum(
-        np.stack([shared.ladder.attempts, shared.ladder.accepts])
-        for shared in ladders
-        if owners[WalkerKey(*shared.ladder.key, 0)] == world.rank
-    )
-    return np.asarray(sum(world.share(counts)))
-
-
-def _loop(
-    config: Config,
-    ladders: list[SharedLadder],
-    recorder: Recorder,
-    writer: results.Writer,
-    progress: Progress,
-    world: World,
-) -> None:
-    """Moves all walkers from one measurement time to the next, with swaps on the way."""
-    now, written = 0, -inf  # the state at t = 0 is written at once
-    times = [int(time) for time in layout(config).coordinates["time"]]
-    for time in times:
-        _sweep_to(config, ladders, now, time, progress)
-        now = time
-        recorder.measure(time)
-        progress.measured(time, [walker for shared in ladders for walker in shared.replicas])
-        due = world.broadcast(perf_counter() - written > WRITE_EVERY)
-        if due or recorder.full or time == times[-1]:
-            recorder.write(writer)
-            written = perf_counter()
-    progress.close()
-
-
-def _sweep_to(
-    config: Config, ladders: list[SharedLadder], start: int, stop: int, progress: Progress | None = None
-) -> None:
-    """Moves this rank's walkers from time `start` to time `stop`, in sweeps, swapping where it is time to.
-
-    Works in turns of about a second, after each of which progress is shown.
-    """
-    every = config.dynamics.exchange_every if config.dynamics.tempered else None
-    turn, now = 1, start
-    while now < stop:
-        swap = stop if every is None else (now // every + 1) * every
-        until = min(stop, swap, now + turn)
-        began = perf_counter()
-        for shared in ladders:
-            for walker in shared.replicas:
-                walker.advance(now, until)
-        done, now = until - now, until
-        if every is not None and now % every == 0:
-            for shared in ladders:
-                shared.exchange()
-        if progress is not None:
-            progress.moved(now)
-        turn = max(1, min(2 * turn, int(done * TURN / max(perf_counter() - began, 1e-9))))
+        checkpoint.put_aside(path)

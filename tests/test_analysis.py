@@ -44,6 +44,9 @@ def configuration(**changes: dict[str, Any]) -> Config:
     return parse_resolved(json.dumps(tree), "test")
 
 
+ORIGIN = {"program": "test", "resumes": []}
+
+
 def write(
     path: Path,
     config: Config,
@@ -52,7 +55,7 @@ def write(
     point: dict[str, Any] | None = None,
 ) -> Path:
     """A results file as `dsm run` creates it, with `values` written into it; the rest stays NaN."""
-    create(path, layout(config), attributes("", (), config.as_yaml(), point or {}, {"program": "test"}, None))
+    create(path, layout(config), attributes("", (), config.as_yaml(), point or {}, ORIGIN, None))
     with h5py.File(path, "r+") as file:
         for name, array in values.items():
             file[name][...] = array
@@ -298,7 +301,7 @@ class TestOpening:
         assert values["layer"].values.tolist() == [1, 2, 3]
         assert results.variable("clones/q")["pair"].values.tolist() == ["0-1"]
         assert "weight overlap" in values.attrs["long_name"]
-        assert (results.finished, results.point, results.provenance) == (True, {}, {"program": "test"})
+        assert (results.finished, results.point, results.provenance) == (True, {}, ORIGIN)
         assert results.config == configuration()
         with pytest.raises(InputError, match="has no variable teacher/s"):
             results.variable("teacher/s")

@@ -62,7 +62,8 @@ def configuration(betas: list[float], samples: int = 8, clones: int = 2, **chang
 
 def write(path: Path, config: Config, values: dict[str, Any], **attributes: str) -> Path:
     """A results file with random numbers for what `values` does not give."""
-    about = {"config": "", "config_resolved": config.as_yaml(), "point": "{}", "provenance": "{}"}
+    about = {"config": "", "config_resolved": config.as_yaml(), "point": "{}"}
+    about |= {"config_overrides": "[]", "provenance": '{"resumes": []}'}
     shape = layout(config)
     create(path, shape, about | attributes)
     random = np.random.default_rng(1)

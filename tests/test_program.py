@@ -118,7 +118,7 @@ def test_autocorrelation_is_one_at_its_waiting_time(results: Path) -> None:
 def test_scan_writes_one_file_per_point(make_input: Made, tmp_path: Path) -> None:
     source = make_input(scan={"network.depth": [1, 2], "patterns.inputs": [{"kind": "iid"}]})
     assert cli.main(["run", str(source), "-o", str(tmp_path / "scan")]) == 0
-    files = sorted((tmp_path / "scan").iterdir())
+    files = sorted((tmp_path / "scan").glob("*.h5"))
     assert [path.name for path in files] == ["depth=1,inputs=kind-iid.h5", "depth=2,inputs=kind-iid.h5"]
     with h5py.File(files[1]) as file:
         assert json.loads(file.attrs["point"])["network.depth"] == 2

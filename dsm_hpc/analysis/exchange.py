@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from dsm_hpc.analysis.results import Results, _mapping, _reading
+from dsm_hpc.analysis.results import Results
 from dsm_hpc.analysis.statistics import Estimate, estimate, window
 from dsm_hpc.analysis.wording import column, counted, item, number, table, with_error
 from dsm_hpc.errors import InputError
@@ -169,10 +169,9 @@ def _bottlenecks(results: Results, attempts: xr.DataArray, accepts: xr.DataArray
 
 def tuning(results: Results) -> dict[str, Any] | None:
     """How an adaptive ladder was found, or None; raises InputError if the file has that damaged."""
-    with _reading(results.path) as file:
-        if "ladder_tuning" not in file.attrs:
-            return None
-        told = _mapping(file, "ladder_tuning", results.path)
+    told = results.tuning
+    if told is None:
+        return None
     try:
         rounds = [
             {"betas": [float(beta) for beta in a["betas"]], "rejection": [float(r) for r in a["rejection"]]}

@@ -42,6 +42,10 @@ class Sample:
     def fully_connected(self) -> bool:
         return self.config.network.inputs == self.config.network.width
 
+    def train_signs(self, weights: NDArray[np.float64]) -> NDArray[np.uint64]:
+        """Signs of all neurons over the training set, uint64 (L + 1, N, W), with these weights."""
+        return signs_of(self.config, self.wiring, weights, self.teacher.train[0], self.config.patterns.train)
+
     def test_signs(self, weights: NDArray[np.float64]) -> NDArray[np.uint64]:
         """Signs of all neurons over the test set, uint64 (L + 1, N, W), with these weights."""
         return signs_of(self.config, self.wiring, weights, self.test_inputs, self.config.patterns.test)

@@ -11,7 +11,7 @@ from dsm_hpc.parallel.decomposition import Decomposition
 from dsm_hpc.parallel.world import World
 from dsm_hpc.rng import Purpose
 from dsm_hpc.sampling.tempering import Ladder
-from dsm_hpc.sampling.walker import Walker
+from dsm_hpc.sampling.walker import State, Walker
 
 
 class Team(Protocol):
@@ -80,6 +80,27 @@ class SharedLadder:
         np.divide(accepted, proposed, out=ratio, where=proposed > 0)
         return ratio
 
+    def states(self) -> list[tuple[WalkerKey | LadderKey, State]]:
+        """What time has changed: of each of this rank's replicas and, on the rank that has the first one, of
+        the ladder; collective within the team.
+
+        Proposals are counted at temperatures; those at a temperature go with the replica of that name.
+        """
+        self._collect()
+        counts = self._team.sum(self._counts.copy())
+        states: list[tuple[WalkerKey | LadderKey, State]] = [
+            (walker.key, walker.state() | {"counts": counts[walker.key.beta]}) for walker in self.replicas
+        ]
+        if self.replicas[0].key.beta == 0:
+            states.append((self.ladder.key, self.ladder.state()))
+        return states
+
+    def restore(self, ladder: State, counts: dict[int, NDArray[np.int64]]) -> None:
+        """Goes back to a ladder's state; counts : (2, L) of each of this rank's replicas."""
+        self.ladder.restore(ladder)
+        for beta, count in counts.items():
+            self._counts[beta] = count
+
     def _collect(self) -> None:
         for walker in self.replicas:
             self._counts[walker.temperature] += walker.take_counts()
@@ -92,7 +113,7 @@ def shared_ladders(
     world: World,
     purpose: Purpose = Purpose.EXCHANGE,
 ) -> list[SharedLadder]:
-    """This rank's ladders, in file order; collective."""
+    """This rank's ladders at t = 0, in file order; collective."""
     owners = spread.owners()
     found: dict[LadderKey, list[Walker]] = {}
     for walker in walkers:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dsm_hpc.errors import EXIT_FAILED, InputError, RunError
+from dsm_hpc.errors import EXIT_FAILED, InputError, RunError, Stopped
 
 Result = TypeVar("Result")
 
@@ -65,6 +65,16 @@ class World:
     def share(self, value: Result) -> list[Result]:
         """Everyone's value in rank order, on all ranks."""
         return [value] if self.size == 1 else self.comm.allgather(value)
+
+    def largest(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The largest of everyone's values, element by element, on all ranks."""
+        if self.size == 1:
+            return values
+        from mpi4py import MPI
+
+        found = np.empty_like(values)
+        self.comm.Allreduce(values, found, op=MPI.MAX)
+        return found
 
     def subset(self, ranks: list[int]) -> Any:
         """A communicator of some ranks, until `release`; collective among these only."""
@@ -136,8 +146,8 @@ class _AbortOnError:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # An InputError is one that all ranks have agreed on: they leave by themselves.
-        if error is None or isinstance(error, InputError) or self._world.size == 1:
+        # All ranks have agreed on these two: they leave by themselves.
+        if error is None or isinstance(error, (InputError, Stopped)) or self._world.size == 1:
             return
         if isinstance(error, RunError):
             print(f"dsm: {error}", file=sys.stderr)

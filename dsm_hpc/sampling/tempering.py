@@ -62,6 +62,24 @@ class Ladder:
         self._rounds += 1
         self._note_ends()
 
+    def state(self) -> dict[str, NDArray[np.int64]]:
+        """Everything that time has changed, as arrays by name."""
+        return {
+            "replica_at": self.replica_at,
+            "coming": self._coming,
+            "round_trips": self.round_trips,
+            "attempts": self.attempts,
+            "accepts": self.accepts,
+            "rounds": np.array(self._rounds),
+        }
+
+    def restore(self, state: dict[str, NDArray[np.int64]]) -> None:
+        """Goes back to what `state` gave."""
+        self.replica_at, self._coming = state["replica_at"], state["coming"]
+        self.round_trips = state["round_trips"]
+        self.attempts, self.accepts = state["attempts"], state["accepts"]
+        self._rounds = int(state["rounds"])
+
     def _note_ends(self) -> None:
         """Counts the round trips that have just ended."""
         hot, cold = self.replica_at[self._hot], self.replica_at[self._cold]

@@ -1,5 +1,7 @@
 """A walker: one student at one temperature, with its own random stream."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,10 @@ from dsm_hpc.kernels import Student
 from dsm_hpc.machine.overlaps import Profile, overlaps
 from dsm_hpc.machine.sample import Machine, Sample
 from dsm_hpc.machine.wiring import draw_weights
-from dsm_hpc.rng import Purpose, bit_generator, generator
+from dsm_hpc.rng import Purpose, bit_generator, generator, position, set_position
+
+State = dict[str, NDArray[Any]]
+"""What time has changed, as arrays by name."""
 
 
 class Walker:
@@ -20,24 +25,50 @@ class Walker:
     """
 
     def __init__(
-        self, key: WalkerKey, sample: Sample, config: Config, moves: Purpose = Purpose.MOVES
+        self,
+        key: WalkerKey,
+        sample: Sample,
+        config: Config,
+        moves: Purpose = Purpose.MOVES,
+        state: State | None = None,
     ) -> None:
+        """state : what `state` gave at another time; None begins at t = 0."""
         self.key, self.sample, self.config, self.temperature = key, sample, config, key.beta
-        start = config.ensemble.starts[key.start]
-        # Streams know the kind of start, not its place in the list.
-        stream = (key.sample, STARTS.index(start), key.clone, key.beta)
-        if start == "planted":
-            weights = sample.teacher.weights
-        else:
-            weights = draw_weights(
-                generator(config.seed, Purpose.START, *stream), sample.wiring.shape, config.ising
-            )
+        self._snapshots: list[Machine] = []
+        self.moves = bit_generator(config.seed, moves, *self._stream)
+        weights = self._first_weights() if state is None else state["weights"]
         teacher = sample.teacher.train
         self.student = Student(
             sample.wiring, weights, teacher[0], teacher[-1], config.patterns.train, config.ising
         )
-        self.moves = bit_generator(config.seed, moves, *stream)
-        self._snapshots: list[Machine] = []
+        if state is not None:
+            self.temperature = int(state["temperature"])
+            set_position(self.moves, state["stream"])
+            while (past := f"remembered_{len(self._snapshots)}") in state:
+                self._snapshots.append(Machine(state[past], sample.train_signs(state[past]), None))
+
+    @property
+    def _stream(self) -> tuple[int, ...]:
+        """Key of its random streams.  They know the kind of start, not its place in the list."""
+        start = STARTS.index(self.config.ensemble.starts[self.key.start])
+        return self.key.sample, start, self.key.clone, self.key.beta
+
+    def _first_weights(self) -> NDArray[np.float64]:
+        """The weights at t = 0."""
+        if self.config.ensemble.starts[self.key.start] == "planted":
+            return self.sample.teacher.weights
+        random = generator(self.config.seed, Purpose.START, *self._stream)
+        return draw_weights(random, self.sample.wiring.shape, self.config.ising)
+
+    def state(self) -> State:
+        """Everything that time has changed but the counts of proposals."""
+        remembered = {f"remembered_{number}": past.weights for number, past in enumerate(self._snapshots)}
+        return {
+            "weights": self.student.weights,
+            **remembered,
+            "stream": position(self.moves),
+            "temperature": np.array(self.temperature),
+        }
 
     @property
     def seat(self) -> WalkerKey:
@@ -81,6 +112,11 @@ class Walker:
     def remember(self) -> None:
         """Keeps the present weights and training signs as the start of one more autocorrelation."""
         self._snapshots.append(Machine(self.student.weights.copy(), self.student.signs.copy(), None))
+
+    @property
+    def remembered(self) -> int:
+        """How many states are kept for autocorrelations."""
+        return len(self._snapshots)
 
     def autocorrelations(self, machine: Machine) -> list[dict[str, Profile]]:
         """Overlaps with each remembered state, oldest first."""

@@ -1,1 +1,1 @@
-"""The results file: its layout, who writes it and how, and where a run came from."""
+"""What is kept on disk: the results file, checkpoints, the sign of life, the points of a scan, provenance."""

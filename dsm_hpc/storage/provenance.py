@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import h5py
+import numpy as np
 
 import dsm_hpc
 from dsm_hpc.kernels import build
@@ -16,9 +18,20 @@ from dsm_hpc.kernels import build
 LIBRARIES = ("numpy", "scipy", "h5py", "mpi4py", "pydantic", "xarray")
 
 
+MAX_HOSTS, MAX_RESUMES = 1000, 100
+"""Names of hosts, and resumes, that are kept: an attribute of an HDF5 file has at most 64 KiB."""
+
+ROOM = 64
+"""Bytes that the record may grow by when the run ends."""
+
+
 def provenance(hosts: list[str], mpi_library: str, seed: int, writer: str) -> dict[str, Any]:
-    """What a reader needs to run it again; `hosts` has one entry per rank."""
+    """What a reader needs to run it again; `hosts` has one entry per rank.
+
+    run : identity of this very run, which its checkpoints carry too.
+    """
     return {
+        "run": uuid4().hex,
         "program": dsm_hpc.__version__,
         **_git(),
         "kernels": {
@@ -34,7 +47,7 @@ def provenance(hosts: list[str], mpi_library: str, seed: int, writer: str) -> di
         "mpi": mpi_library,
         "writer": writer,
         "ranks": len(hosts),
-        "hosts": sorted(set(hosts)),
+        "hosts": sorted(set(hosts))[:MAX_HOSTS],
         "seed": seed,
         "start": now(),
         "end": None,
@@ -47,9 +60,21 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def finished(text: str) -> str:
-    """Provenance (JSON) with its end set to now."""
-    return json.dumps({**json.loads(text), "end": now()})
+def resumed(origin: dict[str, Any], sweep: int, hosts: list[str]) -> dict[str, Any]:
+    """The same run after one more resume, at `sweep`."""
+    entry = {"at": now(), "sweep": sweep, "program": dsm_hpc.__version__, "ranks": len(hosts)}
+    return origin | {"end": None, "resumes": [*origin["resumes"], entry][-MAX_RESUMES:]}
+
+
+def as_text(origin: dict[str, Any]) -> np.bytes_:
+    """JSON of fixed length, with room for the end of the run: it is changed in place."""
+    text = json.dumps(origin)
+    return np.bytes_(text.ljust(len(text) + ROOM))
+
+
+def finished(text: bytes) -> np.bytes_:
+    """The record with its end set to now, as long as before."""
+    return np.bytes_(json.dumps({**json.loads(text), "end": now()}).ljust(len(text)))
 
 
 def version_text() -> str:

@@ -8,7 +8,7 @@ writers produce the same bytes.  The file is opened without HDF5's lock: others 
 import json
 import os
 import shutil
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -17,11 +17,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dsm_hpc.errors import InputError, RunError
+from dsm_hpc.errors import InputError, RunError, Stopped
+from dsm_hpc.faults import reached
 from dsm_hpc.parallel.world import World
 from dsm_hpc.storage.boxes import boxes
-from dsm_hpc.storage.layout import FORMAT, FORMAT_VERSION, Layout, Variable
-from dsm_hpc.storage.provenance import finished
+from dsm_hpc.storage.disk import bring_to_disk
+from dsm_hpc.storage.layout import BUFFER_BYTES, FORMAT, FORMAT_VERSION, Layout, Variable
+from dsm_hpc.storage.provenance import as_text, finished
 
 Rows = list[int]
 """Ascending flat positions on the owner axes of a variable."""
@@ -31,7 +33,7 @@ def check_output(path: Path, overwrite: bool, size: int) -> None:
     """Raises InputError if a results file of `size` bytes cannot or must not be written.  Touches nothing."""
     try:
         if path.exists() and not overwrite:
-            raise InputError(f"{path}: exists already; give --overwrite to replace it, or another name")
+            raise InputError(f"{path}: exists already; give --overwrite to replace it, or `dsm resume` to go on with it")
         if path.is_dir():
             raise InputError(f"{path}: is a folder; give the name of a file")
         if path.exists() and not h5py.is_hdf5(path):
@@ -45,7 +47,7 @@ def check_output(path: Path, overwrite: bool, size: int) -> None:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     if size > free:
         raise InputError(
-            f"{path}: the results take {size >> 20} MiB, {path.parent} has {free >> 20} MiB left"
+            f"{path}: results and checkpoints take {size >> 20} MiB, {path.parent} has {free >> 20} MiB left"
         )
 
 
@@ -59,17 +61,46 @@ def make_folder(folder: Path) -> None:
 
 def create(path: Path, layout: Layout, attributes: dict[str, Any]) -> None:
     """Creates a results file, or replaces one in a single step.  Only rank 0 calls this."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    _replace(path, layout, attributes, lambda file: None)
+
+
+def extend(path: Path, layout: Layout, attributes: dict[str, Any], times: int) -> None:
+    """Replaces a results file by one with the same data up to its first `times` measurement times, and room
+    for what follows.  Only rank 0 calls this."""
+
+    def copy(file: h5py.File) -> None:
+        with h5py.File(path, "r", locking=False) as old:
+            for variable in layout.variables:
+                _copy(old[variable.name], file[variable.name], variable, times)
+
+    _replace(path, layout, attributes, copy)
+
+
+def _copy(old: h5py.Dataset, new: h5py.Dataset, variable: Variable, times: int) -> None:
+    """Copies what stands at the first `times` measurement times, along the first axis bit by bit."""
+    axes = variable.dimensions[1:]
+    rest = tuple(slice(0, times if axis == "time" else None) for axis in axes)
+    row = max(1, old.size // max(len(old), 1) * 8)
+    for first in range(0, len(old), max(1, BUFFER_BYTES // row)):
+        part = (slice(first, first + max(1, BUFFER_BYTES // row)), *rest)
+        new[part] = old[part]
+
+
+def _replace(
+    path: Path, layout: Layout, attributes: dict[str, Any], fill: Callable[[h5py.File], None]
+) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")  # one that a kill left behind is used again
     try:
-        with h5py.File(temporary, "w") as file:
+        with h5py.File(temporary, "w", locking=False) as file:
             file.attrs.update(
                 {"format": FORMAT, "format_version": FORMAT_VERSION, "finished": 0} | attributes
             )
             _create_datasets(file, layout)
-        temporary.chmod(0o666 & ~_umask())
+            fill(file)
+        bring_to_disk(temporary)
+        reached("creation", 0)
         temporary.replace(path)
+        bring_to_disk(path.parent)
     except (
         OSError,
         ValueError,
@@ -81,10 +112,16 @@ def create(path: Path, layout: Layout, attributes: dict[str, Any]) -> None:
 
 
 def finish(path: Path) -> None:
-    """Marks the file as finished.  Only rank 0 calls this, after all ranks have closed it."""
+    """Marks the file as finished.  Only rank 0 calls this, after all ranks have closed it.
+
+    Both attributes are changed in place: a kill in between leaves a file that can be read, and resumed.
+    """
     with h5py.File(path, "r+", locking=False) as file:
-        file.attrs["provenance"] = finished(file.attrs["provenance"])
-        file.attrs["finished"] = 1
+        file.attrs.modify("provenance", finished(file.attrs["provenance"]))
+        file.flush()
+        reached("finish", 0)
+        file.attrs.modify("finished", 1)
+    bring_to_disk(path)
 
 
 def _create_datasets(file: h5py.File, layout: Layout) -> None:
@@ -110,14 +147,11 @@ def _create_datasets(file: h5py.File, layout: Layout) -> None:
             dataset.dims[place].attach_scale(file[axis])
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 class Writer(Protocol):
     """Writes blocks of a results file; every call is collective."""
+
+    def check(self) -> None:
+        """Raises RunError if the file has been deleted, replaced or cut; not collective."""
 
     def write(
         self, variable: Variable, rows: Rows, tail: tuple[slice, ...], block: NDArray[np.float64]
@@ -126,6 +160,9 @@ class Writer(Protocol):
 
     def flush(self) -> None:
         """Hands what was written to the operating system."""
+
+    def sync(self) -> None:
+        """Brings what was written to disk."""
 
     def __enter__(self) -> "Writer": ...
 
@@ -139,13 +176,33 @@ class _Open:
 
     file: h5py.File | None = None
 
+    def __init__(self, path: Path) -> None:
+        self._path, self._found = path, path.stat()
+
+    def check(self) -> None:
+        try:
+            now = self._path.stat()
+        except OSError as error:
+            raise RunError(f"{self._path}: is gone ({error.strerror}) while the run goes on") from None
+        if now.st_ino != self._found.st_ino:
+            raise RunError(f"{self._path}: was replaced by another file while the run went on")
+        if now.st_size < self._found.st_size:
+            raise RunError(
+                f"{self._path}: was cut from {self._found.st_size} to {now.st_size} bytes during the run"
+            )
+
     def flush(self) -> None:
         if self.file is not None:
             self.file.flush()
 
+    def sync(self) -> None:
+        self.flush()  # through MPI-IO this is MPI_File_sync on all ranks
+        if self.file is not None and self.file.driver != "mpio":
+            bring_to_disk(self._path)
+
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # Closing is collective: after an error on one rank the others would never come.
-        if self.file is not None and kind is None:
+        if self.file is not None and (kind is None or issubclass(kind, Stopped)):
             self.file.close()
 
 
@@ -153,6 +210,7 @@ class ParallelWriter(_Open):
     """Collective writes of all ranks through MPI-IO."""
 
     def __init__(self, path: Path, world: World) -> None:
+        super().__init__(path)
         self.file = h5py.File(path, "r+", driver="mpio", comm=world.comm, locking=False)
         self._collective = h5py.h5p.create(h5py.h5p.DATASET_XFER)
         self._collective.set_dxpl_mpio(h5py.h5fd.MPIO_COLLECTIVE)
@@ -194,6 +252,7 @@ class GatherWriter(_Open):
     def __init__(self, path: Path, world: World) -> None:
         self._world = world
         if world.is_root:
+            super().__init__(path)
             self.file = h5py.File(path, "r+", locking=False)
 
     def __enter__(self) -> "GatherWriter":
@@ -237,12 +296,12 @@ def attributes(
     point: dict[str, Any],
     origin: dict[str, Any],
     tuning: dict[str, Any] | None,
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """Root attributes that say what was run; tuning : how an adaptive ladder was found."""
     return ({} if tuning is None else {"ladder_tuning": json.dumps(tuning)}) | {
         "config": text,
         "config_overrides": json.dumps(overrides),
         "config_resolved": resolved,
         "point": json.dumps(point),
-        "provenance": json.dumps(origin),
+        "provenance": as_text(origin),
     }

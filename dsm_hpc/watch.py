@@ -1,0 +1,64 @@
+"""Looking up from the work: all ranks together, about every second, at a sweep boundary.
+
+Then it is decided whether a checkpoint is due and whether the run must stop, by a signal that any rank has
+received or because its time ends.
+"""
+
+import signal
+from collections.abc import Callable
+from time import perf_counter
+
+import numpy as np
+
+from dsm_hpc.errors import Stopped
+from dsm_hpc.parallel.stopping import Deadline, Signals
+from dsm_hpc.parallel.world import World
+
+TURN = 1.0
+"""Seconds from one look to the next, where a sweep is not longer than that."""
+
+
+class Watch:
+    """Decides for all ranks.
+
+    turn : sweeps until the next look, the same on all ranks.
+    """
+
+    def __init__(self, world: World, signals: Signals, deadline: Deadline) -> None:
+        self._world, self._signals, self._deadline = world, signals, deadline
+        self.turn = 1
+        self.slowest_turn = 0.0
+        self._saving = 0.0
+        self._saved = perf_counter()
+
+    def begin(self) -> None:
+        """Another point of a scan: what was learnt about the length of its sweeps is forgotten."""
+        self.turn, self.slowest_turn, self._saving = 1, 0.0, 0.0
+        self._saved = perf_counter()
+
+    def look_up(self, sweeps: int, took: float, every: float, save: Callable[[], None]) -> None:
+        """Called after each turn of `sweeps` sweeps that took this rank `took` seconds; collective.
+
+        every : seconds between checkpoints; save : writes one.  Raises Stopped, on all ranks, after a last
+        checkpoint, if the run must stop.
+        """
+        clock = perf_counter() - self._saved
+        root = self._world.is_root
+        told = [
+            self._signals.received,
+            took,
+            root and clock > every,
+            root and self._deadline.near(self.slowest_turn + self._saving),
+        ]
+        request, slowest, due, late = self._world.largest(np.array(told, np.float64))
+        self.slowest_turn = slowest
+        self.turn = max(1, min(2 * self.turn, int(sweeps * TURN / max(slowest, 1e-9))))
+        if due or request or late:
+            began = perf_counter()
+            save()
+            self._saved = perf_counter()
+            self._saving = self._saved - began
+        if request:
+            raise Stopped(f"received {signal.Signals(int(request)).name}")
+        if late:
+            raise Stopped(f"the time that it has is over ({self._deadline.source})")
