@@ -12,6 +12,7 @@ import numpy as np
 
 from dsm_hpc.errors import Stopped
 from dsm_hpc.parallel.stopping import Deadline, Signals
+from dsm_hpc.parallel.watchdog import Watchdog, patience
 from dsm_hpc.parallel.world import World
 
 TURN = 1.0
@@ -30,11 +31,13 @@ class Watch:
         self.slowest_turn = 0.0
         self._saving = 0.0
         self._saved = perf_counter()
+        self._watchdog = Watchdog(world.rank, patience() if world.size > 1 else 0.0)
 
     def begin(self) -> None:
         """Another point of a scan: what was learnt about the length of its sweeps is forgotten."""
         self.turn, self.slowest_turn, self._saving = 1, 0.0, 0.0
         self._saved = perf_counter()
+        self._watchdog.begin()
 
     def look_up(self, sweeps: int, took: float, every: float, save: Callable[[], None]) -> None:
         """Called after each turn of `sweeps` sweeps that took this rank `took` seconds; collective.
@@ -51,6 +54,7 @@ class Watch:
             root and self._deadline.near(self.slowest_turn + self._saving),
         ]
         request, slowest, due, late = self._world.largest(np.array(told, np.float64))
+        self._watchdog.met()
         self.slowest_turn = slowest
         self.turn = max(1, min(2 * self.turn, int(sweeps * TURN / max(slowest, 1e-9))))
         if due or request or late:
