@@ -58,6 +58,7 @@ class Scan:
     folder: Path
     job: Job
     overrides: tuple[str, ...]
+    overwrite: bool
 
 
 def run_all(jobs: list[Run], world: World, signals: Signals, deadline: Deadline, scan: Scan | None) -> None:
@@ -93,7 +94,7 @@ def _check_outputs(jobs: list[Run], scan: Scan | None) -> None:
         results.check_output(job.path, job.overwrite or job.begun is not None, disk_bytes(job.point.config))
         sign_of_life.refuse_if_alive(job.path)
     if scan is not None:
-        scan_list.write(scan.folder, scan.job, scan.overrides)
+        scan_list.write(scan.folder, scan.job, scan.overrides, scan.overwrite)
 
 
 class _Simulation:

@@ -448,6 +448,18 @@ def test_one_point_of_a_scan(make_input: Made, tmp_path: Path, capsys: pytest.Ca
     assert "no scan" in capsys.readouterr().err
 
 
+def test_another_scan_needs_another_folder(
+    make_input: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "scan"
+    assert run(make_input(scan={"network.depth": [1]}), folder) == 0
+    before = (folder / "scan.json").read_text()
+    assert run(make_input(scan={"network.width": [8]}), folder) == BAD_INPUT
+    assert "is the list of another scan" in capsys.readouterr().err
+    assert (folder / "scan.json").read_text() == before
+    assert run(make_input(scan={"network.width": [8]}), folder, "--overwrite") == 0
+
+
 @pytest.mark.mpi
 def test_resume_says_once_what_is_wrong(make_input: Made, tmp_path: Path) -> None:
     done = dsm("resume", tmp_path / "nothing.h5", ranks=3)

@@ -110,7 +110,7 @@ def strike_until(case: Case, folder: Path, moves: random.Random, strikes: int, o
         return
     outcome.finished += 1
     got = datasets(results)
-    outcome.bytes_that_differ += sum(_distance(case.wanted[name], got.get(name, b"")) for name in case.wanted)
+    outcome.bytes_that_differ += distance(case.wanted, got)
 
 
 def _words(case: Case, results: Path) -> list[object]:
@@ -212,9 +212,12 @@ def _check_nothing_is_lost(results: Path, outcome: Outcome) -> None:
         outcome.lost.append(f"{results}: stopped at {sign}, but the checkpoint is of another sweep")
 
 
-def _distance(wanted: bytes, got: bytes) -> int:
-    """Number of bytes that differ."""
-    return abs(len(wanted) - len(got)) + sum(a != b for a, b in zip(wanted, got, strict=False))
+def distance(wanted: dict[str, bytes], got: dict[str, bytes]) -> int:
+    """Number of bytes of all datasets that differ."""
+    pairs = [(wanted.get(name, b""), got.get(name, b"")) for name in wanted.keys() | got.keys()]
+    return sum(
+        abs(len(a) - len(b)) + sum(x != y for x, y in zip(a, b, strict=False)) for a, b in pairs if a != b
+    )
 
 
 def as_json(outcome: Outcome) -> str:

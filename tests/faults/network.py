@@ -26,6 +26,7 @@ from conftest import SMALL, changed, datasets, dsm
 
 from dsm_hpc.errors import InputError
 from dsm_hpc.storage.checkpoint import Checkpoint, newest
+from faults.kills import distance
 
 LIMIT = 240.0
 """Seconds after which a start or a resumed run counts as hung."""
@@ -157,8 +158,7 @@ def campaign(folder: Path, cuts: int) -> Outcome:
                     f"{results}, {way.__name__}: {error}\n{_log(results).read_text()[-2000:]}"
                 )
                 continue
-        got = datasets(results)
-        outcome.bytes_that_differ += sum(_distance(wanted[name], got.get(name, b"")) for name in wanted)
+        outcome.bytes_that_differ += distance(wanted, datasets(results))
     return outcome
 
 
@@ -291,11 +291,6 @@ def _environment(settings: dict[str, str]) -> dict[str, str]:
 
 def _log(results: Path) -> Path:
     return results.with_suffix(".log")
-
-
-def _distance(wanted: bytes, got: bytes) -> int:
-    """Number of bytes that differ."""
-    return abs(len(wanted) - len(got)) + sum(a != b for a, b in zip(wanted, got, strict=False))
 
 
 def _call(*words: str) -> str:
