@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from dsm_hpc.analysis.closures import against_theory, closures_text
 from dsm_hpc.analysis.exchange import exchange_text
 from dsm_hpc.analysis.free_energy import free_energy_text
 from dsm_hpc.analysis.numbers import file_numbers, plain
@@ -28,18 +29,24 @@ _SUMMARY_COLUMNS = {
 }
 
 
-def analyze(paths: list[Path]) -> tuple[str, dict[str, Any]]:
+def analyze(paths: list[Path], closures: tuple[str, ...] = ()) -> tuple[str, dict[str, Any]]:
     """Tables with error bars, and every number in them as strict JSON values.
 
-    Raises InputError if a file is not a results file.
+    closures : of the theory that the data are compared with.
+    Raises InputError if a file is not a results file, or theory does not describe it.
     """
     files = [open_results(path) for path in paths]
-    numbers: dict[str, Any] = {"files": [file_numbers(results) for results in files]}
+    numbers: dict[str, Any] = {"files": [_numbers(results, closures) for results in files]}
     text = [_file(entry) for entry in numbers["files"]]
     if len(files) > 1:
         numbers["summary"] = _summary(files, numbers["files"])
         text.append(_summary_table(numbers["summary"]))
     return "\n\n".join(text), plain(numbers)
+
+
+def _numbers(results: Results, closures: tuple[str, ...]) -> dict[str, Any]:
+    theory = {"theory": against_theory(results, closures)} if closures else {}
+    return {**file_numbers(results), **theory}
 
 
 # ---------------------------------------------------------------------------------------------- one file
@@ -51,6 +58,8 @@ def _file(entry: dict[str, Any]) -> str:
     blocks = [_beta(entry, beta) for beta in entry["betas"]]
     if "exchange" in entry:
         blocks += [exchange_text(entry["exchange"]), free_energy_text(entry["free_energy"])]
+    if entry.get("theory"):
+        blocks.append(closures_text(entry["theory"]))
     return "\n\n".join([*blocks, loops(entry["loops"])])
 
 

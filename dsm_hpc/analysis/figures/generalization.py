@@ -10,6 +10,7 @@ from matplotlib.ticker import NullLocator
 
 from dsm_hpc.analysis.figures.parameters import SYMBOLS, parameters, shared, symbolic
 from dsm_hpc.analysis.figures.style import STARTS, Look, colours, curve, legend, panels
+from dsm_hpc.analysis.figures.theory import theory_errors, theory_handles
 from dsm_hpc.analysis.measured import coldest, measured_window
 from dsm_hpc.analysis.results import Results
 from dsm_hpc.analysis.statistics import Estimate, estimate, windowed
@@ -23,8 +24,11 @@ AXES = {
 }
 
 
-def draw(files: Sequence[Results]) -> Figure:
-    """Test error in the last half of each run against the scanned parameter; further ones by colour."""
+def draw(files: Sequence[Results], closures: Sequence[str] = ()) -> Figure:
+    """Test error in the last half of each run against the scanned parameter; further ones by colour.
+
+    closures : theory of the dense limit (`forward`), lines without markers, in black or a family's colour.
+    """
     values = [parameters(results) for results in files]
     axis = _axis(files, values)
     families = _families(files, values, axis)
@@ -41,6 +45,9 @@ def draw(files: Sequence[Results]) -> Figure:
                 look,
             )
             handles.append(look.handle(", ".join(filter(None, [f"{start} start", name]))))
+        places = [(parameters(m)[axis], m) for m in members if parameters(m)[axis] is not None]
+        theory_errors(axes, places, closures, "black" if len(families) == 1 else colour)
+    handles += theory_handles(closures)
     _finish(axes, axis, sorted({value[axis] for value in values if value[axis] is not None}))
     legend(figure, handles, columns=len(starts) if len(families) == 1 else min(len(families), 3))
     return figure

@@ -19,6 +19,7 @@ from dsm_hpc.analysis.figures.style import (
     temperature,
     title,
 )
+from dsm_hpc.analysis.figures.theory import theory_handles, theory_profiles
 from dsm_hpc.analysis.measured import coldest, measured_window
 from dsm_hpc.analysis.results import Results
 from dsm_hpc.analysis.scan import labels
@@ -28,9 +29,11 @@ _PANELS = {"q": "aligned $q(l)$", "r": "aligned $r(l)$", "r_test": r"aligned $r_
 _BIAS: dict[str, Any] = {"color": "0.35", "linestyle": ":", "linewidth": 0.9}
 
 
-def draw(files: Sequence[Results]) -> Figure:
+def draw(files: Sequence[Results], closures: Sequence[str] = ()) -> Figure:
     """Aligned q(l), r(l), r_test(l) in the last half of the run: filled markers for student and teacher,
     rings for two clones; one colour per start, or per file if there are several.
+
+    closures : theory of the dense limit, black lines without markers.
 
     Where both starts are there, a second row shows the planted one on its own scale: near q = 1 the
     difference between the ends and the middle of the network would be lost beside the random start.
@@ -42,11 +45,12 @@ def draw(files: Sequence[Results]) -> Figure:
         for column, (name, label) in enumerate(_PANELS.items()):
             panel = axes[row * len(_PANELS) + column]
             _draw_panel(panel, files, name, shown)
+            theory_profiles(panel, files, closures, name)
             panel.set_ylabel(label if row == 0 else f"{label}, planted")
             if name == "r" and row == 0:
                 _draw_bias(panel, files)
             layer_axis(panel)
-    legend(figure, _legend(files, starts), columns=3)
+    legend(figure, [*_legend(files, starts), *theory_handles(closures)], columns=3)
     return figure
 
 

@@ -1,0 +1,1 @@
+"""Theory of the dense limit, and message passing on single samples."""
