@@ -1,10 +1,10 @@
-"""`python -m benchmarks [kernel|observables|ranks|exchange]`: all of them by default."""
+"""`python -m benchmarks [kernel|observables|ranks|exchange|manifold|theory]`: all of them by default."""
 
 import argparse
 import platform
 from pathlib import Path
 
-from benchmarks import exchange, kernel, observables, ranks
+from benchmarks import exchange, kernel, manifold, observables, ranks, theory
 from dsm_hpc.kernels import build
 
 REPORTS = {
@@ -12,6 +12,8 @@ REPORTS = {
     "observables": observables.report,
     "ranks": ranks.report,
     "exchange": exchange.report,
+    "manifold": manifold.report,
+    "theory": theory.report,
 }
 
 

@@ -48,6 +48,9 @@ def first_repeated(values: list[Any]) -> Any:
 
 UNITS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
+SHORTEST, LONGEST = 1e-3, 8.64e8
+"""Seconds; outside of these the resolved configuration would not say a duration in plain digits."""
+
 
 def _seconds(value: Any) -> Any:
     """`10 min` in seconds; a duration has a unit."""
@@ -56,11 +59,14 @@ def _seconds(value: Any) -> Any:
         if isinstance(value, str)
         else None
     )
-    if parts is None or float(parts[1]) == 0:
+    if parts is None:
         raise ValueError(
             f"{value!r:.40} is not a duration: allowed are a number and one of {', '.join(UNITS)}"
         )
-    return float(parts[1]) * UNITS[parts[2]]
+    seconds = float(parts[1]) * UNITS[parts[2]]
+    if not SHORTEST <= seconds <= LONGEST:
+        raise ValueError(f"{value} is {seconds:g} s: allowed are 1 ms to 10000 d")
+    return seconds
 
 
 Duration = Annotated[

@@ -20,8 +20,8 @@ MAX_POINTS = 10_000
 MAX_SCAN_WALKERS = 2 * MAX_WALKERS
 """Over all points: each is checked before the first one starts, which takes about 2 us per walker."""
 MAX_NAME = 200
-MAX_VALUES = 50_000
-"""Values and keys in a YAML text; reading one takes about 50 us.  The longest ladder has 10 000."""
+MAX_VALUES = 30_000
+"""Values and keys in a YAML text; reading one takes about 0.1 ms.  The longest ladder has 10 000."""
 MAX_NESTING = 32
 
 
@@ -103,8 +103,8 @@ def schema() -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML without its traps: repeated keys, 1e-3 read as a string, 010 read as 8, tags, and aliases,
-    which can blow up a small file into a huge tree."""
+    """Safe YAML without its traps: repeated keys, 1e-3 and 1.0e8 read as text, 010 read as 8, tags, and
+    aliases, which can blow up a small file into a huge tree."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -152,7 +152,9 @@ _Loader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
 )
 
 

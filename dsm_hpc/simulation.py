@@ -206,7 +206,8 @@ class _Simulation:
             job.text, job.overrides, config.as_yaml(), job.point.values, self._origin, tuning
         )
         if times:
-            results.extend(job.path, layout(config), about, times)
+            assert job.begun is not None
+            results.extend(job.begun, layout(config), about, times)
         else:
             results.create(job.path, layout(config), about)
 

@@ -287,9 +287,9 @@ class TestExchangeText:
 
     @pytest.mark.parametrize("told", ["[]", '{"burn_in": 3}', '{"burn_in": 3, "rounds": [{"betas": 1}]}'])
     def test_damaged_tuning(self, process: Indices, tmp_path: Path, told: str) -> None:
-        results = open_results(write(tmp_path / "x.h5", *tempered(process), ladder_tuning=told))
+        path = write(tmp_path / "x.h5", *tempered(process), ladder_tuning=told)
         with pytest.raises(InputError, match="damaged: the attribute `ladder_tuning`"):
-            tuning(results)
+            tuning(open_results(path))
 
 
 # ---------------------------------------------------------------------------------------- a known spectrum

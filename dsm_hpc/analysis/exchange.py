@@ -136,7 +136,7 @@ def mixing_matrix(acceptance: Array) -> Array:
 
 def second_eigenvalue(acceptance: Array) -> float:
     """Second largest modulus of an eigenvalue of the mixing matrix; NaN where an acceptance is missing."""
-    if np.isnan(acceptance).any():
+    if not np.isfinite(acceptance).all():
         return np.nan
     # The largest is that of the uniform distribution, 1.
     moduli = np.sort(np.abs(np.linalg.eigvals(mixing_matrix(acceptance))))
@@ -178,7 +178,7 @@ def tuning(results: Results) -> dict[str, Any] | None:
             for a in told["rounds"]
         ]
         return {"burn_in": int(told["burn_in"]), "rounds": rounds}
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise InputError(
             f"{results.path}: damaged: the attribute `ladder_tuning` is not burn_in and rounds of betas"
         ) from None

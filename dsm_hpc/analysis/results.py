@@ -4,14 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from dsm_hpc.config import Config
 from dsm_hpc.errors import InputError
 from dsm_hpc.storage.layout import Layout
-from dsm_hpc.storage.reading import Header, checked_dataset, read_header, reading
+from dsm_hpc.storage.reading import Header, read_header, values
 
 
 @dataclass(frozen=True)
@@ -60,11 +58,13 @@ class Results:
         if variable is None:
             known = ", ".join(v.name for v in self.layout.variables)
             raise InputError(f"{self.path}: has no variable {name}; there are {known}")
-        with reading(self.path) as file:
-            values: NDArray[np.float64] = checked_dataset(file, variable, self.layout, self.path)[()]
         coordinates = {axis: self.layout.coordinates[axis] for axis in variable.dimensions}
         return xr.DataArray(
-            values, coordinates, variable.dimensions, name=name, attrs={"long_name": variable.meaning}
+            values(self.header, variable),
+            coordinates,
+            variable.dimensions,
+            name=name,
+            attrs={"long_name": variable.meaning},
         )
 
 

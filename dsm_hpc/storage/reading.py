@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import prod
+from math import comb, prod
 from pathlib import Path
 from typing import Any
 
@@ -85,16 +85,23 @@ def _read_header(path: Path) -> Header:
         )
 
 
-def values(header: Header, variable: Variable) -> NDArray[np.float64]:
-    """The data of a variable as they are now, in one piece; NaN is what has not been measured yet."""
-    shape = header.layout.shape(variable.dimensions)
+def values(
+    header: Header, variable: Variable, first: int = 0, last: int | None = None
+) -> NDArray[np.float64]:
+    """The data of a variable as they are now; NaN is what has not been measured yet.
+
+    first, last : only first <= i < last of the first axis.
+    """
+    rows, *row = header.layout.shape(variable.dimensions)
+    count = (rows if last is None else min(last, rows)) - first
+    place = header.places[variable.name] + 8 * first * prod(row)
     try:
-        data = np.fromfile(header.path, "<f8", prod(shape), offset=header.places[variable.name])
+        data = np.fromfile(header.path, "<f8", count * prod(row), offset=place)
     except OSError as error:
         raise InputError(f"{header.path}: cannot be read: {error.strerror}") from None
-    if data.size < prod(shape):
+    if data.size < count * prod(row):
         raise InputError(f"{header.path}: truncated: it ends in {variable.name}")
-    return data.reshape(shape)
+    return data.reshape(count, *row)
 
 
 # ---------------------------------------------------------------------------------------------- the file
@@ -194,7 +201,12 @@ def _shown(value: Any) -> Any:
 
 
 def _axes(file: h5py.File, config: Config, path: Path) -> Layout:
-    """The axes of the file, which must be those that its configuration leads to."""
+    """The axes of the file, which must be those that its configuration leads to.
+
+    Their sizes come first: a configuration alone must not make the reader build axes of its size.
+    """
+    for axis, size in _sizes(config).items():
+        _check_size(axis, _backed(file, axis, path), size, path)
     wanted = layout(config).coordinates
     found = Layout(
         {axis: _coordinate(file, axis, values, path) for axis, values in wanted.items()},
@@ -208,15 +220,31 @@ def _axes(file: h5py.File, config: Config, path: Path) -> Layout:
     return found
 
 
+def _sizes(config: Config) -> dict[str, int]:
+    ensemble = config.ensemble
+    sizes = {
+        "sample": ensemble.samples,
+        "start": len(ensemble.starts),
+        "clone": ensemble.clones,
+        "pair": comb(ensemble.clones, 2),
+        "beta": len(config.dynamics.ladder),
+        "layer": config.network.depth,
+    }
+    return {axis: size for axis, size in sizes.items() if size}
+
+
+def _check_size(axis: str, dataset: h5py.Dataset, size: int, path: Path) -> None:
+    if dataset.shape != (size,):
+        found = f"{dataset.shape[0]} values" if dataset.ndim == 1 else f"shape {dataset.shape}"
+        raise InputError(f"{path}: damaged: the axis {axis} has {found}, the configuration {size}")
+
+
 def _coordinate(file: h5py.File, axis: str, wanted: NDArray[Any], path: Path) -> NDArray[Any]:
     """Values along an axis; those of an empty axis are not in the file."""
     if not len(wanted) and not file.id.links.exists(axis.encode()):
         return wanted
     dataset = _backed(file, axis, path)
-    if dataset.shape != wanted.shape:
-        raise InputError(
-            f"{path}: damaged: the axis {axis} has shape {dataset.shape}, its configuration {wanted.shape}"
-        )
+    _check_size(axis, dataset, len(wanted), path)
     if wanted.dtype == object:
         words = h5py.check_string_dtype(dataset.dtype) is not None
         values = np.array(dataset.asstr()[()] if words else [None] * len(wanted), dtype=object)

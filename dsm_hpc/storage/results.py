@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ from dsm_hpc.storage.boxes import boxes
 from dsm_hpc.storage.disk import bring_to_disk
 from dsm_hpc.storage.layout import BUFFER_BYTES, FORMAT, FORMAT_VERSION, Layout, Variable
 from dsm_hpc.storage.provenance import as_text, finished
+from dsm_hpc.storage.reading import Header, values
 
 Rows = list[int]
 """Ascending flat positions on the owner axes of a variable."""
@@ -33,7 +35,9 @@ def check_output(path: Path, overwrite: bool, size: int) -> None:
     """Raises InputError if a results file of `size` bytes cannot or must not be written.  Touches nothing."""
     try:
         if path.exists() and not overwrite:
-            raise InputError(f"{path}: exists already; give --overwrite to replace it, or `dsm resume` to go on with it")
+            raise InputError(
+                f"{path}: exists already; give --overwrite to replace it, or go on with it by `dsm resume`"
+            )
         if path.is_dir():
             raise InputError(f"{path}: is a folder; give the name of a file")
         if path.exists() and not h5py.is_hdf5(path):
@@ -64,26 +68,25 @@ def create(path: Path, layout: Layout, attributes: dict[str, Any]) -> None:
     _replace(path, layout, attributes, lambda file: None)
 
 
-def extend(path: Path, layout: Layout, attributes: dict[str, Any], times: int) -> None:
+def extend(begun: Header, layout: Layout, attributes: dict[str, Any], times: int) -> None:
     """Replaces a results file by one with the same data up to its first `times` measurement times, and room
     for what follows.  Only rank 0 calls this."""
 
     def copy(file: h5py.File) -> None:
-        with h5py.File(path, "r", locking=False) as old:
-            for variable in layout.variables:
-                _copy(old[variable.name], file[variable.name], variable, times)
+        for variable in layout.variables:
+            _copy(begun, file[variable.name], variable, times)
 
-    _replace(path, layout, attributes, copy)
+    _replace(begun.path, layout, attributes, copy)
 
 
-def _copy(old: h5py.Dataset, new: h5py.Dataset, variable: Variable, times: int) -> None:
-    """Copies what stands at the first `times` measurement times, along the first axis bit by bit."""
-    axes = variable.dimensions[1:]
-    rest = tuple(slice(0, times if axis == "time" else None) for axis in axes)
-    row = max(1, old.size // max(len(old), 1) * 8)
-    for first in range(0, len(old), max(1, BUFFER_BYTES // row)):
-        part = (slice(first, first + max(1, BUFFER_BYTES // row)), *rest)
-        new[part] = old[part]
+def _copy(begun: Header, new: h5py.Dataset, variable: Variable, times: int) -> None:
+    """Copies what stands at the first `times` measurement times, a part of the first axis at a time."""
+    kept = tuple(slice(0, times if axis == "time" else None) for axis in variable.dimensions[1:])
+    rows, *row = begun.layout.shape(variable.dimensions)
+    part = max(1, BUFFER_BYTES // (8 * prod(row)))
+    for first in range(0, rows, part):
+        old = values(begun, variable, first, first + part)
+        new[(slice(first, first + part), *kept)] = old[(slice(None), *kept)]
 
 
 def _replace(
@@ -125,10 +128,10 @@ def finish(path: Path) -> None:
 
 
 def _create_datasets(file: h5py.File, layout: Layout) -> None:
-    for axis, values in layout.coordinates.items():
-        if len(values):
-            kind = h5py.string_dtype() if values.dtype == object else values.dtype
-            scale = file.create_dataset(axis, data=values, dtype=kind)
+    for axis, ticks in layout.coordinates.items():
+        if len(ticks):
+            kind = h5py.string_dtype() if ticks.dtype == object else ticks.dtype
+            scale = file.create_dataset(axis, data=ticks, dtype=kind)
             scale.attrs["long_name"] = layout.meanings[axis]
             scale.make_scale(axis)
     # Early allocation: parallel writers cannot allocate, and a full disk is noticed now.

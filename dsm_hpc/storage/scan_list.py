@@ -1,7 +1,9 @@
 """The points of a scan, kept in its folder: `dsm resume` goes on with those that have not begun as well."""
 
 import json
+import os
 import re
+import socket
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
 
@@ -16,8 +18,11 @@ MAX_BYTES = 256 << 20
 Item = TypeVar("Item")
 
 
-def write(folder: Path, job: Job, overrides: tuple[str, ...]) -> None:
-    """Keeps the points of a job; a list that is already there is replaced in one step."""
+def write(folder: Path, job: Job, overrides: tuple[str, ...], overwrite: bool) -> None:
+    """Keeps the points of a job, in one step: the tasks of an array may do so at the same time.
+
+    Raises InputError if the folder has another scan, which is not to be overwritten.
+    """
     points = [{"values": point.values, "config": point.config.as_yaml()} for point in job.points]
     told = {
         "format": FORMAT,
@@ -26,10 +31,13 @@ def write(folder: Path, job: Job, overrides: tuple[str, ...]) -> None:
         "overrides": overrides,
         "points": points,
     }
-    temporary = folder / f".{NAME}.tmp"
-    temporary.write_text(json.dumps(told))
+    text, path = json.dumps(told), folder / NAME
+    if path.exists() and not overwrite and path.read_text(errors="replace") != text:
+        raise InputError(f"{path}: is the list of another scan; give --overwrite, or another folder")
+    temporary = folder / f".{NAME}.{socket.gethostname()}.{os.getpid()}.tmp"
+    temporary.write_text(text)
     bring_to_disk(temporary)
-    temporary.replace(folder / NAME)
+    temporary.replace(path)
 
 
 def read(folder: Path) -> tuple[Job, tuple[str, ...]]:

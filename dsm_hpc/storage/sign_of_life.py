@@ -23,6 +23,9 @@ SILENT = 60.0
 """Seconds without a sign after which a run on another machine is taken for dead, unless it said otherwise."""
 
 
+PATIENCE = 3600.0
+"""Seconds of silence that are taken for life at most, however long the turns of a run are."""
+
 DYING = 5.0
 """Seconds that a killed process of this machine may take to be gone."""
 
@@ -62,12 +65,12 @@ class SignOfLife:
             return False
         if self.host == socket.gethostname():
             return _is_running(self.process, self.at)
-        return self.age < self.patience
+        return abs(self.age) < self.patience
 
     @property
     def patience(self) -> float:
         """Seconds after which silence means death."""
-        return max(SILENT, 3 * self.turn)
+        return max(SILENT, min(3 * self.turn, PATIENCE))
 
 
 def give(results: Path, sign: SignOfLife) -> None:
