@@ -81,7 +81,7 @@ clean: ## remove what make made, .venv included; results/ stays
 	@march='$(if $(filter undefined,$(origin DSM_MARCH)),native,$(DSM_MARCH))'; \
 	[ -e $@ ] && [ "$$march" = "$$(cat $@)" ] || echo "$$march" > $@
 
-.venv/package: .venv/h5py .venv/march setup.py pyproject.toml $(wildcard $(addprefix dsm_hpc/kernels/*.,pyx pxd h))
+.venv/package: .venv/h5py .venv/march setup.py pyproject.toml $(wildcard $(addprefix dsm_hpc/*/*.,pyx pxd h))
 	@echo "set-up: building the kernels and installing the program"
 	@$(PIP) --no-build-isolation -e '.[test,dev]'
 	@touch $@

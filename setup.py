@@ -73,7 +73,7 @@ def kernel(source):
     extension = Extension(
         source.removesuffix(".pyx").replace("/", "."),
         [source],
-        depends=sorted(glob("dsm_hpc/kernels/*.h")),
+        depends=sorted(glob("dsm_hpc/*/*.h")),
         include_dirs=["dsm_hpc/kernels", np.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         library_dirs=[str(Path(np.get_include()).parents[1] / "random" / "lib")],
@@ -84,6 +84,6 @@ def kernel(source):
 
 
 setup(
-    ext_modules=[kernel(source) for source in sorted(glob("dsm_hpc/kernels/*.pyx"))],
+    ext_modules=[kernel(source) for source in sorted(glob("dsm_hpc/*/*.pyx"))],
     cmdclass={"build_ext": BuildKernels},
 )

@@ -1,10 +1,10 @@
-"""`python -m benchmarks [kernel|observables|ranks|exchange|manifold|theory]`: all of them by default."""
+"""`python -m benchmarks [NAME]`: all tables by default; --help lists them."""
 
 import argparse
 import platform
 from pathlib import Path
 
-from benchmarks import exchange, kernel, manifold, observables, ranks, theory
+from benchmarks import checkpoints, exchange, kernel, manifold, observables, ranks, theory
 from dsm_hpc.kernels import build
 
 REPORTS = {
@@ -13,6 +13,7 @@ REPORTS = {
     "ranks": ranks.report,
     "exchange": exchange.report,
     "manifold": manifold.report,
+    "checkpoints": checkpoints.report,
     "theory": theory.report,
 }
 

@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -30,7 +31,9 @@ if TYPE_CHECKING:  # imported where they are used: `dsm --help` must not wait fo
 STARTED = time.time()
 """When this process began; --walltime counts from here."""
 
-_KINDS = "profile, generalization, relaxation, autocorrelation, acceptance, loops, exchange, free_energy"
+_KINDS = (
+    "profile, generalization, relaxation, autocorrelation, acceptance, loops, exchange, free_energy, manifold"
+)
 
 ROOT_SPEAKS = 5.0
 """Seconds after which a rank leaves even if rank 0 is still silent."""
@@ -96,12 +99,18 @@ def run(options: argparse.Namespace) -> None:
             Run(point, job.text, overrides, _file(path, point, job), options.overwrite)
             for point in _chosen(job, options.point)
         ]
-        _start(runs, signals, options.walltime, Scan(path, job, overrides) if job.is_scan else None)
+        scan = Scan(path, job, overrides, options.overwrite) if job.is_scan else None
+        _start(runs, signals, options.walltime, scan)
 
 
 def resume(options: argparse.Namespace) -> None:
     """Goes on with an interrupted run, or extends a finished one; a folder is that of a scan."""
     with _signals() as signals:
+        from dsm_hpc.manifold.format import is_manifold
+
+        if is_manifold(options.results):
+            _resume_manifold(options, signals)
+            return
         runs = _resumable(options)
         if runs:
             _start(runs, signals, options.walltime, None)
@@ -207,15 +216,68 @@ def analyze(options: argparse.Namespace) -> None:
     """Tables with error bars."""
     from dsm_hpc.analysis.tables import analyze as tables
 
-    _tell(options.json, *tables(options.results))
+    _tell(options.json, *tables(options.results, options.theory))
 
 
 def plot(options: argparse.Namespace) -> None:
     """Figures."""
     from dsm_hpc.analysis.plots import plot as draw
 
-    draw(options.results, options.kind, options.output)
+    draw(options.results, options.kind, options.output, options.theory)
     print(f"{options.output}: {options.kind} of {', '.join(str(path) for path in options.results)}")
+
+
+def theory(options: argparse.Namespace) -> None:
+    """Saddle-point solutions of the dense limit."""
+    from dsm_hpc.theory.command import Request, alphas, depths
+    from dsm_hpc.theory.command import theory as solve
+
+    request = Request(
+        depths(options.depth),
+        alphas(options.alpha),
+        options.closure,
+        options.weights,
+        output=options.output,
+        overwrite=options.overwrite,
+        figure=options.figure,
+        phase_diagram=options.phase_diagram,
+    )
+    _tell(options.json, *solve(request))
+
+
+def manifold(options: argparse.Namespace) -> None:
+    """The hidden manifold model: simulations, their equations, and the Gaussian equivalence."""
+    simulated = options.what == "online"  # the others are short: a signal ends them, and nothing is on disk
+    if options.walltime is not None and not simulated:
+        raise InputError(f"--walltime: is for online; {options.what} writes no checkpoints")
+    with _signals() if simulated else nullcontext() as signals:
+        from dsm_hpc.manifold.command import Request
+        from dsm_hpc.manifold.command import run as carry_out
+        from dsm_hpc.parallel.stopping import Deadline
+
+        request = Request(options.what, options.input, options.output, tuple(options.set), options.overwrite)
+        job = request.job()
+
+        from dsm_hpc.parallel.world import World
+
+        _say(carry_out(request, job, World(), signals, Deadline(options.walltime, STARTED)))
+
+
+def _resume_manifold(options: argparse.Namespace, signals: "Signals") -> None:
+    """Goes on with an interrupted simulation of the hidden manifold model."""
+    from dsm_hpc.manifold import command, storage
+    from dsm_hpc.parallel.stopping import Deadline
+
+    if options.sweeps is not None or options.point is not None:
+        raise InputError(f"{options.results}: --sweeps and --point are not for the hidden manifold model")
+    begun = storage.read(options.results)
+    if begun.finished:
+        _say(f"{options.results}: is finished")
+        return
+
+    from dsm_hpc.parallel.world import World
+
+    _say(command.resume(begun, World(), signals, Deadline(options.walltime, STARTED)))
 
 
 def _tell(path: Path | None, text: str, numbers: Any) -> None:
@@ -317,6 +379,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("analyze", help="tables with error bars")
     verb.add_argument("results", type=Path, nargs="+", metavar="OUT.h5")
+    _add_theory(verb)
     _add_json(verb)
     verb.set_defaults(verb=analyze)
 
@@ -324,7 +387,46 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("results", type=Path, nargs="+", metavar="OUT.h5")
     verb.add_argument("--kind", required=True, metavar="KIND", help=_KINDS)
     verb.add_argument("-o", "--output", type=Path, required=True, metavar="FIG")
+    _add_theory(verb)
     verb.set_defaults(verb=plot)
+
+    verb = verbs.add_parser("manifold", help="online learning on a hidden manifold, and its equations")
+    verb.add_argument(
+        "what",
+        choices=("online", "ode", "gep"),
+        metavar="online|ode|gep",
+        help="simulate (by mpirun or srun on several ranks); the equations alone; the Gaussian equivalence",
+    )
+    verb.add_argument(
+        "input", type=Path, metavar="INPUT.yaml", help="or results of this verb: their input once more"
+    )
+    verb.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.h5")
+    _add_set(verb)
+    verb.add_argument("--overwrite", action="store_true", help="replace existing results")
+    _add_walltime(verb)
+    verb.set_defaults(verb=manifold)
+
+    verb = verbs.add_parser("theory", help="solutions of the dense limit N >> c >> 1")
+    verb.add_argument("--depth", nargs="+", required=True, metavar="L", help="6, or 2,4,6, or 1..20")
+    verb.add_argument("--alpha", nargs="+", required=True, metavar="A", help="4, or 1,2,4, or 1..200x40")
+    verb.add_argument(
+        "--closure",
+        type=_closures,
+        default=("dense_limit", "cavity"),
+        metavar="CLOSURE",
+        help="cavity, dense_limit, or both (default)",
+    )
+    verb.add_argument(
+        "--weights", choices=("gaussian", "ising"), default="gaussian", help="prior of the weights"
+    )
+    verb.add_argument("-o", "--output", type=Path, metavar="OUT.h5", help="write the solutions")
+    verb.add_argument("--overwrite", action="store_true", help="replace an existing OUT.h5")
+    verb.add_argument(
+        "--figure", type=Path, metavar="FIG", help="draw profiles, curves, or the phase diagram"
+    )
+    verb.add_argument("--phase-diagram", action="store_true", help="locate the transitions at each depth")
+    _add_json(verb)
+    verb.set_defaults(verb=theory)
     return parser
 
 
@@ -339,19 +441,40 @@ def _add_set(verb: argparse.ArgumentParser) -> None:
 
 
 def _add_job(verb: argparse.ArgumentParser) -> None:
+    _add_walltime(verb)
+    verb.add_argument("--point", type=_positive, metavar="K", help="only the K-th point of a scan, from 1")
+
+
+def _add_walltime(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--walltime",
         type=_walltime,
         metavar="HH:MM:SS",
         help="time that this command has; it stops with a checkpoint before that (default: what Slurm tells)",
     )
-    verb.add_argument("--point", type=_positive, metavar="K", help="only the K-th point of a scan, from 1")
 
 
 def _add_json(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--json", type=Path, metavar="FILE", help="write every number printed; - for standard output"
     )
+
+
+def _add_theory(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--theory",
+        type=_closures,
+        default=(),
+        metavar="CLOSURE[,CLOSURE]",
+        help="compare with theory: cavity, dense_limit, or both",
+    )
+
+
+def _closures(word: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(word.split(",")))
+    if not set(names) <= {"cavity", "dense_limit"}:
+        raise argparse.ArgumentTypeError(f"{word}: allowed are cavity, dense_limit, or both with a comma")
+    return names
 
 
 def _walltime(word: str) -> float:

@@ -25,6 +25,12 @@ class Purpose(IntEnum):
     EXCHANGE = 9  # sample, start, clone, number of the swap round
     TUNING_MOVES = 10  # sample, start, clone, beta: moves of the burn-in that tunes a ladder
     TUNING_EXCHANGE = 11  # sample, start, clone, number of the swap round of the burn-in
+    HMM_FEATURES = 12  # repetition: F of a hidden manifold run; the same for all cases, as the next three
+    HMM_TEACHER = 13  # repetition
+    HMM_STUDENT = 14  # repetition: w and v at t = 0
+    HMM_INPUTS = 15  # repetition: training inputs
+    HMM_TEST = 16  # repetition, step: inputs of a measured test error
+    HMM_EQUIVALENCE = 17  # function (digest of its name), N, role: F, B, student, training, measurement
 
 
 def bit_generator(seed: int, purpose: Purpose, *key: int) -> np.random.PCG64DXSM:

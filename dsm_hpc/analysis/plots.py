@@ -30,17 +30,21 @@ ONE_FILE: dict[str, Callable[[Results], Figure]] = {
     "free_energy": free_energy.draw,
     "loops": loops.draw,
 }
-SEVERAL_FILES: dict[str, Callable[[Sequence[Results]], Figure]] = {
+SEVERAL_FILES: dict[str, Callable[[Sequence[Results], Sequence[str]], Figure]] = {
     "profile": profile.draw,
     "generalization": generalization.draw,
 }
-KINDS = (*SEVERAL_FILES, *ONE_FILE)
+"""These show theory as well."""
+MANIFOLD = "manifold"
+"""Of files of another kind; what they hold says which figure it is."""
+KINDS = (*SEVERAL_FILES, *ONE_FILE, MANIFOLD)
 SUFFIXES = ("png", "pdf", "svg")
 
 
-def plot(paths: list[Path], kind: str, output: Path) -> None:
+def plot(paths: list[Path], kind: str, output: Path, closures: Sequence[str] = ()) -> None:
     """Draws a figure of results files and writes it, replacing an older one.
 
+    closures : of the theory to be laid over the data.
     Raises InputError for an unknown kind or suffix, an output that cannot be written, or unsuitable files.
     """
     if kind not in KINDS:
@@ -52,13 +56,28 @@ def plot(paths: list[Path], kind: str, output: Path) -> None:
         )
     if kind in ONE_FILE and len(paths) > 1:
         raise InputError(f"--kind {kind}: shows one results file; {len(paths)} were given")
+    if kind not in SEVERAL_FILES and closures:
+        raise InputError(f"--theory: is shown by --kind {', '.join(SEVERAL_FILES)} only, not by {kind}")
     _check_output(output)
     with rc_context(RC):
-        files = [open_results(path) for path in paths]
-        figure = ONE_FILE[kind](files[0]) if kind in ONE_FILE else SEVERAL_FILES[kind](files)
+        figure = _manifold(paths) if kind == MANIFOLD else _figure(paths, kind, closures)
         picture = BytesIO()
         figure.savefig(picture, format=suffix)
     _replace(output, picture.getvalue())
+
+
+def _figure(paths: list[Path], kind: str, closures: Sequence[str]) -> Figure:
+    files = [open_results(path) for path in paths]
+    return ONE_FILE[kind](files[0]) if kind in ONE_FILE else SEVERAL_FILES[kind](files, closures)
+
+
+def _manifold(paths: list[Path]) -> Figure:
+    """Prints how far simulation and equations are apart, too."""
+    from dsm_hpc.manifold.plotting import draw
+
+    figure, sentences = draw(paths)
+    print("\n".join(sentences))
+    return figure
 
 
 def _check_output(output: Path) -> None:

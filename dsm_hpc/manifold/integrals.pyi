@@ -1,0 +1,26 @@
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+KINDS: dict[str, int]
+INTEGRABLE: tuple[str, ...]
+
+def i2(g: str, C: Array, a: int, b: int) -> float: ...
+def i3(g: str, C: Array, a: int, b: int, c: int) -> float: ...
+def i4(g: str, C: Array, a: int, b: int, c: int, d: int) -> float: ...
+def slopes(g: str, C: Array, a: int, b: int) -> float: ...
+def curvature(g: str, C: Array, a: int, b: int) -> float: ...
+def mean_product(g: str, C: Array, u: Array) -> float: ...
+def averages(g: str, C: Array, u: Array, K: int) -> tuple[Array, Array, Array, Array, Array]: ...
+def mode_changes(
+    P: Array,
+    beta: Array,
+    own: Array,
+    taught: Array,
+    noise: Array,
+    decay: Array,
+    pull: Array,
+    gamma: Array,
+    out: Array,
+) -> None: ...
