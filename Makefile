@@ -52,7 +52,7 @@ bench: setup .venv/bench ## benchmarks
 
 clean: ## remove what make made, .venv included; results/ stays
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
-	rm -f dsm_hpc/kernels/*.so $(patsubst %.pyx,%.c,$(wildcard dsm_hpc/kernels/*.pyx))
+	rm -f $(wildcard dsm_hpc/*/*.so) $(patsubst %.pyx,%.c,$(wildcard dsm_hpc/*/*.pyx))
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The files below .venv are stamps. This one is looked at every time (FORCE) and names the MPI and the

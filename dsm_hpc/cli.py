@@ -251,8 +251,8 @@ def manifold(options: argparse.Namespace) -> None:
     if options.walltime is not None and not simulated:
         raise InputError(f"--walltime: is for online; {options.what} writes no checkpoints")
     with _signals() if simulated else nullcontext() as signals:
-        from dsm_hpc.manifold.command import Request
-        from dsm_hpc.manifold.command import run as carry_out
+        from dsm_hpc.manifold_job import Request
+        from dsm_hpc.manifold_job import run as carry_out
         from dsm_hpc.parallel.stopping import Deadline
 
         request = Request(options.what, options.input, options.output, tuple(options.set), options.overwrite)
@@ -265,7 +265,8 @@ def manifold(options: argparse.Namespace) -> None:
 
 def _resume_manifold(options: argparse.Namespace, signals: "Signals") -> None:
     """Goes on with an interrupted simulation of the hidden manifold model."""
-    from dsm_hpc.manifold import command, storage
+    from dsm_hpc import manifold_job
+    from dsm_hpc.manifold import storage
     from dsm_hpc.parallel.stopping import Deadline
 
     if options.sweeps is not None or options.point is not None:
@@ -277,7 +278,7 @@ def _resume_manifold(options: argparse.Namespace, signals: "Signals") -> None:
 
     from dsm_hpc.parallel.world import World
 
-    _say(command.resume(begun, World(), signals, Deadline(options.walltime, STARTED)))
+    _say(manifold_job.resume(begun, World(), signals, Deadline(options.walltime, STARTED)))
 
 
 def _tell(path: Path | None, text: str, numbers: Any) -> None:

@@ -21,11 +21,11 @@ def validated(tree: Any, where: str) -> Config:
         errors = [dict(item) for item in error.errors()]
         # A list whose elements are refused is also called too short: that is no news.
         errors = [e for e in errors if e["type"] != "too_short" or not e["input"] or len(errors) == 1]
-        lines = dict.fromkeys(_explain(item) for item in errors)
+        lines = dict.fromkeys(explain(item) for item in errors)
         raise InputError("\n".join(f"{where}: {line}" for line in lines)) from None
 
 
-def _explain(error: dict[str, Any]) -> str:
+def explain(error: dict[str, Any]) -> str:
     """One pydantic error in the words of the input file."""
     path = [str(part) for part in error["loc"] if str(part) not in _KINDS]
     key = ".".join(path)

@@ -374,8 +374,12 @@ class TestOpening:
             open_results(file)
 
 
+PLAIN = sorted(set(KINDS) - {"generalization", "exchange", "free_energy", "manifold"})
+"""Kinds of figures that any results file has."""
+
+
 class TestPlots:
-    @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"generalization", "exchange", "free_energy", "manifold"}))
+    @pytest.mark.parametrize("kind", PLAIN)
     def test_kinds(self, file: Path, tmp_path: Path, kind: str) -> None:
         output = tmp_path / f"{kind}.png"
         plot([file], kind, output)
@@ -383,7 +387,7 @@ class TestPlots:
         assert output.stat().st_size > 10_000
         assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".tmp")] == []
 
-    @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"generalization", "exchange", "free_energy", "manifold"}))
+    @pytest.mark.parametrize("kind", PLAIN)
     def test_kinds_of_a_small_run(self, tmp_path: Path, kind: str) -> None:
         """One layer, one sample, one clone, one start, half measured."""
         config = configuration(

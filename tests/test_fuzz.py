@@ -15,7 +15,7 @@ import pytest
 from conftest import SMALL, Made, dsm
 from faults import fuzz
 
-from dsm_hpc import inputfile, status
+from dsm_hpc import inputfile, status, tree
 from dsm_hpc.errors import InputError
 from dsm_hpc.storage import checkpoint, guard, reading, scan_list, sign_of_life
 
@@ -108,7 +108,7 @@ here = os.getpid()
 def test_inputs_that_were_a_traceback_or_took_long(
     text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inputfile, "MAX_VALUES", 500)
+    monkeypatch.setattr(tree, "MAX_VALUES", 500)
     path = tmp_path / "input.yaml"
     key = text.partition(":")[0]
     rest = {name: value for name, value in SMALL.items() if name != key}

@@ -14,8 +14,8 @@ import xarray as xr
 from dsm_hpc.analysis.measured import coldest
 from dsm_hpc.analysis.results import Results
 from dsm_hpc.analysis.statistics import contrast, estimate, in_errors, window, windowed
-from dsm_hpc.analysis.wording import column, in_words, item, number, table
 from dsm_hpc.errors import InputError
+from dsm_hpc.presentation.wording import column, in_words, item, number, table
 from dsm_hpc.theory.prediction import Prediction, predict
 
 OVERLAPS = ("q", "r", "r_test")

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from dsm_hpc.analysis.results import Results
 from dsm_hpc.analysis.statistics import Estimate, estimate, window
-from dsm_hpc.analysis.wording import column, counted, item, number, table, with_error
 from dsm_hpc.errors import InputError
+from dsm_hpc.presentation.wording import column, counted, item, number, table, with_error
 
 Array = NDArray[np.float64]
 

@@ -21,7 +21,7 @@ from scipy.special import logsumexp
 from dsm_hpc.analysis.exchange import hot_to_cold, is_tempered
 from dsm_hpc.analysis.results import Results
 from dsm_hpc.analysis.statistics import Window, estimate, in_errors, window
-from dsm_hpc.analysis.wording import column, counted, in_words, item, number, table, with_error
+from dsm_hpc.presentation.wording import column, counted, in_words, item, number, table, with_error
 
 Array = NDArray[np.float64]
 

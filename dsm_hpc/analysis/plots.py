@@ -18,9 +18,9 @@ from dsm_hpc.analysis.figures import (
     profile,
     relaxation,
 )
-from dsm_hpc.analysis.figures.style import RC
 from dsm_hpc.analysis.results import Results, open_results
 from dsm_hpc.errors import InputError
+from dsm_hpc.presentation.style import RC
 
 ONE_FILE: dict[str, Callable[[Results], Figure]] = {
     "relaxation": relaxation.draw,

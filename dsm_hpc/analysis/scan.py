@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dsm_hpc.analysis.results import Results
-from dsm_hpc.analysis.wording import parameter
+from dsm_hpc.presentation.wording import parameter
 
 _NOT_PHYSICS = ("name", "output", "seed")
 

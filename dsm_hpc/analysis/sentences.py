@@ -3,7 +3,7 @@
 from math import isinf
 from typing import Any
 
-from dsm_hpc.analysis.wording import column, in_words, item, number, table, with_error
+from dsm_hpc.presentation.wording import column, in_words, item, number, table, with_error
 
 
 def statements(beta: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from dsm_hpc.analysis.numbers import file_numbers, plain
 from dsm_hpc.analysis.results import Results, open_results
 from dsm_hpc.analysis.scan import short, varied
 from dsm_hpc.analysis.sentences import loops, statements
-from dsm_hpc.analysis.wording import WIDTH, column, counted, inputs, parameter, table, with_error
+from dsm_hpc.presentation.wording import WIDTH, column, counted, inputs, parameter, table, with_error
 
 _PROFILE_COLUMNS = {
     "q": "teacher/q_aligned",

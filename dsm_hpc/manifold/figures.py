@@ -11,9 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from dsm_hpc.analysis.figures.style import OKABE_ITO, colours, legend, marker, panels
 from dsm_hpc.manifold.curves import Curves
 from dsm_hpc.manifold.equivalence import Equivalence
+from dsm_hpc.presentation.style import OKABE_ITO, colours, legend, marker, panels
 
 Array = NDArray[np.float64]
 

@@ -10,11 +10,12 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from dsm_hpc import inputfile
 from dsm_hpc.config import Section, first_repeated
 from dsm_hpc.errors import InputError
 from dsm_hpc.manifold.config import ManifoldConfig
-from dsm_hpc.validation import _explain
+from dsm_hpc.tree import assign, changed, copied, read_text
+from dsm_hpc.tree import parse as parse_tree
+from dsm_hpc.validation import explain
 
 MAX_CASES = 1_000
 MAX_RUNS = 100_000
@@ -71,19 +72,12 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> ManifoldJob:
 
     Raises InputError, naming the file or key, the value and what is allowed.
     """
-    return parse(inputfile._read_text(path), overrides, path)
+    return parse(read_text(path), overrides, path)
 
 
 def parse(text: str, overrides: tuple[str, ...], path: Path) -> ManifoldJob:
     """The job of a text that was read from `path`."""
-    tree = inputfile._parse(text, str(path))
-    if not isinstance(tree, dict):
-        raise InputError(f"{path}: an input file is a mapping of keys to values")
-    for word in overrides:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise InputError(f"--set {word}: give key=value, for example --set data.width=500")
-        inputfile._assign(tree, key, inputfile._parse(value, f"--set {word}"), f"--set {word}")
+    tree = changed(text, overrides, str(path), "data.width=500")
     scan = tree.pop("scan", None)
     cases: dict[ManifoldConfig, Case] = {}
     for values in _points(scan, path):
@@ -96,7 +90,7 @@ def parse(text: str, overrides: tuple[str, ...], path: Path) -> ManifoldJob:
 
 def parse_resolved(text: str, overrides: tuple[str, ...], resolved: str, where: str) -> ManifoldJob:
     """The job of a results file, from its `config_resolved` attribute."""
-    tree = inputfile._parse(resolved, where)
+    tree = parse_tree(resolved, where)
     if not isinstance(tree, dict) or not tree:
         raise InputError(f"{where}: damaged: is not a mapping of cases")
     cases = tuple(Case(name, validated(config, f"{where}: {name}")) for name, config in tree.items())
@@ -114,7 +108,7 @@ def validated(tree: Any, where: str) -> ManifoldConfig:
 
 def _in_words(error: dict[str, Any]) -> str:
     if error["type"] != "extra_forbidden":
-        return _explain(error)
+        return explain(error)
     path = [str(part) for part in error["loc"] if part not in ("log", "linear")]
     allowed = ", ".join(_keys_at(path[:-1]))
     return f"{'.'.join(path)}: unknown key; allowed here are {allowed}"
@@ -162,9 +156,9 @@ def _points(scan: Any, path: Path) -> Iterator[dict[str, Any]]:
 
 def _cases(tree: dict[str, Any], values: dict[str, Any], path: Path) -> Iterator[Case]:
     """A case for each learning rate of a point."""
-    point = inputfile._copy(tree)
+    point = copied(tree)
     for key, value in values.items():
-        inputfile._assign(point, key, inputfile._copy(value), f"{path}: scan")
+        assign(point, key, copied(value), f"{path}: scan")
     config = validated(point, f"{path} at {_name(values)}" if values else str(path))
     rates = config.learning.rates
     for rate in rates:

@@ -7,13 +7,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dsm_hpc.analysis.figures.style import MOST_CURVES, escaped
 from dsm_hpc.errors import InputError
 from dsm_hpc.manifold import figures, layout, storage
 from dsm_hpc.manifold.curves import Curves, largest_gap
 from dsm_hpc.manifold.figures import Dependence
 from dsm_hpc.manifold.inputfile import Case
 from dsm_hpc.manifold.storage import Results
+from dsm_hpc.presentation.style import MOST_CURVES, escaped
 
 Array = NDArray[np.float64]
 

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 from dsm_hpc.config import Config
 from dsm_hpc.errors import InputError
-from dsm_hpc.inputfile import MAX_INPUT_BYTES, is_text, parse_resolved
+from dsm_hpc.inputfile import parse_resolved
 from dsm_hpc.storage.guard import guarded
 from dsm_hpc.storage.layout import FORMAT, FORMAT_VERSION, Layout, Variable, layout
+from dsm_hpc.tree import MAX_INPUT_BYTES, is_text
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import psutil
 
 from dsm_hpc.errors import InputError
-from dsm_hpc.inputfile import is_text
+from dsm_hpc.tree import is_text
 
 MAX_BYTES = 1 << 16
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dsm_hpc.analysis.wording import item, table
 from dsm_hpc.errors import InputError
+from dsm_hpc.presentation.wording import item, table
 from dsm_hpc.theory.closures import CLOSURES, closure_named
 from dsm_hpc.theory.continuation import Point, follow
 from dsm_hpc.theory.phase_diagram import Lines, PhaseDiagram, lines_of
@@ -140,7 +140,7 @@ def _draw(
     """The figure that fits what was asked for, in a single step."""
     from matplotlib import rc_context
 
-    from dsm_hpc.analysis.figures.style import RC
+    from dsm_hpc.presentation.style import RC
     from dsm_hpc.theory.figures import draw_curves, draw_phase_diagram, draw_profiles
 
     assert request.figure is not None

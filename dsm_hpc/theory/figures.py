@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from dsm_hpc.analysis.figures.style import OKABE_ITO, Look, layer_axis, legend, marker, panels
+from dsm_hpc.presentation.style import OKABE_ITO, Look, layer_axis, legend, marker, panels
 from dsm_hpc.theory.continuation import Point
 from dsm_hpc.theory.overlap import Array
 from dsm_hpc.theory.phase_diagram import PhaseDiagram

@@ -2,21 +2,11 @@
 
 from matplotlib.figure import Figure
 
-from dsm_hpc.analysis.figures.style import (
-    Look,
-    colours,
-    curve,
-    legend,
-    marker,
-    panels,
-    shown_layers,
-    temperature,
-    time_axis,
-    title,
-)
+from dsm_hpc.analysis.figures.style import curve, temperature, title
 from dsm_hpc.analysis.measured import coldest, measured_window
 from dsm_hpc.analysis.results import Results
 from dsm_hpc.analysis.statistics import estimate, per_sample
+from dsm_hpc.presentation.style import Look, colours, legend, marker, panels, shown_layers, time_axis
 
 MOST_LAYERS = 7
 

@@ -11,12 +11,13 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from dsm_hpc.analysis.exchange import exchange, hot_to_cold, is_tempered
-from dsm_hpc.analysis.figures.style import OKABE_ITO, STARTS, WIDTH, curve, legend, panels, time_axis, title
+from dsm_hpc.analysis.figures.style import curve, title
 from dsm_hpc.analysis.measured import measured_window
 from dsm_hpc.analysis.results import Results
 from dsm_hpc.analysis.statistics import Estimate
 from dsm_hpc.config import LinearTimes
 from dsm_hpc.errors import InputError
+from dsm_hpc.presentation.style import OKABE_ITO, STARTS, WIDTH, legend, panels, time_axis
 
 MOST_TIMES = 120
 """Measurements over which the ways of replicas are shown: of more, the last ones."""

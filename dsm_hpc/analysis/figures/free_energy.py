@@ -5,10 +5,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dsm_hpc.analysis.figures.exchange import BetaAxis, check_tempered
-from dsm_hpc.analysis.figures.style import STARTS, curve, legend, panels, title
+from dsm_hpc.analysis.figures.style import curve, title
 from dsm_hpc.analysis.free_energy import free_energy
 from dsm_hpc.analysis.measured import measured_window
 from dsm_hpc.analysis.results import Results
+from dsm_hpc.presentation.style import STARTS, legend, panels
 
 
 def draw(results: Results) -> Figure:

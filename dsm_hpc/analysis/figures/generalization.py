@@ -9,12 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from dsm_hpc.analysis.figures.parameters import SYMBOLS, parameters, shared, symbolic
-from dsm_hpc.analysis.figures.style import STARTS, Look, colours, curve, legend, panels
+from dsm_hpc.analysis.figures.style import curve
 from dsm_hpc.analysis.figures.theory import theory_errors, theory_handles
 from dsm_hpc.analysis.measured import coldest, measured_window
 from dsm_hpc.analysis.results import Results
 from dsm_hpc.analysis.statistics import Estimate, estimate, windowed
 from dsm_hpc.errors import InputError
+from dsm_hpc.presentation.style import STARTS, Look, colours, legend, panels
 
 AXES = {
     "depth": "depth $L$",

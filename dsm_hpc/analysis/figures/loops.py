@@ -4,9 +4,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from dsm_hpc.analysis.figures.style import OKABE_ITO, Look, curve, layer_axis, legend, panels, title
+from dsm_hpc.analysis.figures.style import curve, title
 from dsm_hpc.analysis.results import Results
 from dsm_hpc.analysis.statistics import estimate
+from dsm_hpc.presentation.style import OKABE_ITO, Look, layer_axis, legend, panels
 
 _MEASURED = Look(OKABE_ITO[0], "o", "none")
 _EXPECTED = Look(OKABE_ITO[1], "none", "--")

@@ -9,21 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dsm_hpc.analysis.figures.parameters import shared
-from dsm_hpc.analysis.figures.style import (
-    STARTS,
-    colours,
-    curve,
-    layer_axis,
-    legend,
-    panels,
-    temperature,
-    title,
-)
+from dsm_hpc.analysis.figures.style import curve, temperature, title
 from dsm_hpc.analysis.figures.theory import theory_handles, theory_profiles
 from dsm_hpc.analysis.measured import coldest, measured_window
 from dsm_hpc.analysis.results import Results
 from dsm_hpc.analysis.scan import labels
 from dsm_hpc.analysis.statistics import Estimate, estimate, windowed
+from dsm_hpc.presentation.style import STARTS, colours, layer_axis, legend, panels
 
 _PANELS = {"q": "aligned $q(l)$", "r": "aligned $r(l)$", "r_test": r"aligned $r_{\mathrm{test}}(l)$"}
 _BIAS: dict[str, Any] = {"color": "0.35", "linestyle": ":", "linewidth": 0.9}

@@ -5,21 +5,12 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dsm_hpc.analysis.figures.style import (
-    OKABE_ITO,
-    STARTS,
-    Look,
-    curve,
-    legend,
-    panels,
-    temperature,
-    time_axis,
-    title,
-)
+from dsm_hpc.analysis.figures.style import curve, temperature, title
 from dsm_hpc.analysis.measured import coldest, measured_window
 from dsm_hpc.analysis.numbers import training_error
 from dsm_hpc.analysis.results import Results
 from dsm_hpc.analysis.statistics import Estimate, estimate, middle, middle_layers, per_sample
+from dsm_hpc.presentation.style import OKABE_ITO, STARTS, Look, legend, panels, time_axis
 
 
 def draw(results: Results) -> Figure:

@@ -9,7 +9,6 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from dsm_hpc.analysis.wording import counted, table
 from dsm_hpc.errors import InputError, Stopped
 from dsm_hpc.manifold import layout, storage, threads
 from dsm_hpc.manifold.equivalence import HEADER, Equivalence
@@ -24,6 +23,7 @@ from dsm_hpc.manifold.worker import Worker, begin, cost, solve_into
 from dsm_hpc.parallel.decomposition import split
 from dsm_hpc.parallel.stopping import Deadline, Signals
 from dsm_hpc.parallel.world import World
+from dsm_hpc.presentation.wording import counted, table
 from dsm_hpc.rng import Purpose, bit_generator, generator
 from dsm_hpc.storage import sign_of_life
 from dsm_hpc.storage.provenance import provenance, resumed
