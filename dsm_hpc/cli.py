@@ -157,6 +157,8 @@ def _begun(path: Path, sweeps: int | None) -> "Run | None":
     config = _extended(header.config, sweeps, path)
     if header.finished and config is header.config:
         return None
+    if not isinstance(header.provenance.get("run"), str):
+        raise InputError(f"{path}: is of a dsm_hpc that wrote no checkpoints: it cannot be gone on with")
     return Run(Point(header.point, config), header.text, header.overrides, path, begun=header)
 
 

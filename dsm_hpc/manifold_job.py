@@ -111,7 +111,7 @@ def online(begun: Results, world: World, signals: Signals, deadline: Deadline) -
     if not any(begun.measured):
         save()  # a kill from now on leaves a file that can be resumed
     watch = Watch(world, signals, deadline)
-    watch.begin()
+    watch.begin(0)
     try:
         while not all(world.share(worker.done)):
             started, turn = perf_counter(), watch.turn
@@ -152,9 +152,7 @@ class _Progress:
     def sign(self, state: Literal["running", "stopped"], reason: str) -> None:
         if self._world.is_root:
             done = min(self._worker.steps * self._world.size, self._total)
-            sign = SignOfLife(
-                self._run, state, reason, done, self._total, "", self._world.size, 0.0, {}, SIGN_EVERY
-            )
+            sign = SignOfLife(self._run, state, reason, done, self._total, "", self._world.size, 0.0, {})
             sign_of_life.give(self._path, sign)
             self._signed = perf_counter()
 

@@ -4,7 +4,6 @@ Only rank 0 tells.
 """
 
 import sys
-from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 from typing import Literal, Never
@@ -16,8 +15,7 @@ from dsm_hpc.config import Config
 from dsm_hpc.errors import Stopped
 from dsm_hpc.parallel.world import World
 from dsm_hpc.sampling.walker import Walker
-from dsm_hpc.storage import sign_of_life
-from dsm_hpc.storage.sign_of_life import SignOfLife
+from dsm_hpc.storage.sign_of_life import Pulse, SignOfLife
 
 LINE_EVERY = 10.0
 """Seconds between lines in a batch log."""
@@ -29,6 +27,7 @@ SIGN_EVERY = 2.0
 class Progress:
     """Reports sweeps, proposals per second over all ranks, training error, and the time left.
 
+    pulse : where rank 0 gives its signs of life, None on the others.
     begin, end : sweeps at which this process starts and at which the run, or its burn-in (`phase`), is done.
     """
 
@@ -37,17 +36,17 @@ class Progress:
         config: Config,
         walkers: int,
         world: World,
-        results: Path,
+        pulse: Pulse | None,
         run: str,
         begin: int,
         end: int,
         phase: str,
     ) -> None:
-        self._config, self._world, self._results, self._run = config, world, results, run
+        self._config, self._world, self._pulse, self._run = config, world, pulse, run
         self._begin, self._end, self._phase = begin, end, phase
         self._proposals_per_sweep = config.network.weight_count * walkers
         self._started = self._printed = perf_counter()
-        self._signed, self._turn, self._now = 0.0, 0.0, begin
+        self._signed, self._now = 0.0, begin
         self._errors: dict[str, float] = {}
         self._bar: tqdm[Never] | None = None
         title = f"{config.name}, {phase}" if phase else config.name
@@ -126,11 +125,9 @@ class Progress:
             self._sign("stopped", str(error))
 
     def _sign(self, state: Literal["running", "stopped"], reason: str) -> None:
-        if not self._world.is_root:
+        if self._pulse is None:
             return
         clock = perf_counter()
-        if self._signed:
-            self._turn = max(SIGN_EVERY, clock - self._signed)
         self._signed = clock
         sign = SignOfLife(
             self._run,
@@ -142,9 +139,8 @@ class Progress:
             self._world.size,
             self._rate,
             self._errors,
-            self._turn,
         )
-        sign_of_life.give(self._results, sign)
+        self._pulse.give(sign)
 
     def _say(self, line: str) -> None:
         if self._world.is_root:

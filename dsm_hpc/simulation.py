@@ -1,6 +1,7 @@
 """The main job: one parameter set, from its configuration or last checkpoint to a finished results file."""
 
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -13,7 +14,7 @@ from dsm_hpc.config import AdaptiveLadder, Config
 from dsm_hpc.course import Course
 from dsm_hpc.ensemble import WalkerKey, walker_count
 from dsm_hpc.errors import InputError
-from dsm_hpc.footprint import disk_bytes
+from dsm_hpc.footprint import disk_bytes, file_bytes
 from dsm_hpc.inputfile import Job, Point
 from dsm_hpc.machine.sample import Sample, draw_sample
 from dsm_hpc.measurement import Recorder
@@ -26,10 +27,11 @@ from dsm_hpc.restoring import Saved, check_belongs
 from dsm_hpc.rng import Purpose
 from dsm_hpc.sampling.walker import Walker
 from dsm_hpc.storage import checkpoint, results, scan_list, sign_of_life
-from dsm_hpc.storage.checkpoint import Checkpoint, Moment
+from dsm_hpc.storage.checkpoint import Checkpoint, Damaged, Moment, checkpoint_bytes
 from dsm_hpc.storage.layout import layout
 from dsm_hpc.storage.provenance import provenance, resumed
 from dsm_hpc.storage.reading import Header
+from dsm_hpc.storage.sign_of_life import Pulse, SignOfLife
 from dsm_hpc.watch import Watch
 
 WRITE_EVERY = 10.0
@@ -73,7 +75,7 @@ def run_all(jobs: list[Run], world: World, signals: Signals, deadline: Deadline,
         world.on_root(lambda: _check_outputs(jobs, scan))
         watch = Watch(world, signals, deadline)
         for job in jobs:
-            watch.begin()
+            watch.begin(checkpoint_bytes(job.point.config))
             _Simulation(job, world, watch).run()
 
 
@@ -91,10 +93,15 @@ def _check_outputs(jobs: list[Run], scan: Scan | None) -> None:
     if scan is not None:
         results.make_folder(scan.folder)
     for job in jobs:
-        results.check_output(job.path, job.overwrite or job.begun is not None, disk_bytes(job.point.config))
+        needed = file_bytes(job.point.config) if job.begun is not None else disk_bytes(job.point.config)
+        results.check_output(job.path, job.overwrite or job.begun is not None, needed)
         sign_of_life.refuse_if_alive(job.path)
     if scan is not None:
         scan_list.write(scan.folder, scan.job, scan.overrides, scan.overwrite)
+        if scan.overwrite:  # or `dsm resume` would take results of the old scan for those of the new one
+            for job in jobs:
+                job.path.unlink(missing_ok=True)
+                checkpoint.remove(job.path)
 
 
 class _Simulation:
@@ -109,6 +116,23 @@ class _Simulation:
     def run(self) -> None:
         """Simulates to the end, or raises Stopped."""
         world = self._world
+        world.on_root(lambda: sign_of_life.refuse_if_alive(self._job.path))
+        with Pulse(self._job.path, self._first_sign()) if world.is_root else nullcontext() as self._pulse:
+            self._run()
+        world.barrier()
+        if world.is_root:
+            results.finish(self._job.path)
+            sign_of_life.remove(self._job.path)
+        world.barrier()
+
+    def _first_sign(self) -> SignOfLife:
+        """Given before the samples are drawn, which may take long: nobody else may begin this run."""
+        begun, sweeps = self._job.begun, self._config.schedule.sweeps
+        run = begun.provenance["run"] if begun is not None else ""
+        return SignOfLife(run, "running", "", 0, sweeps, "set-up", self._world.size, 0.0, {})
+
+    def _run(self) -> None:
+        world = self._world
         self._samples = world.together(lambda: _samples(self._config, self._spread.of(world.rank)))
         saved = self._restore()
         self._origin = self._provenance(saved)
@@ -118,33 +142,37 @@ class _Simulation:
             saved = None
         self._simulate(saved)
         world.release()
-        world.barrier()
-        if world.is_root:
-            results.finish(self._job.path)
-            sign_of_life.remove(self._job.path)
-        world.barrier()
 
     # ------------------------------------------------------------------------------------------ what there is
 
     def _restore(self) -> Saved | None:
         """The walkers of the newest checkpoint that can be believed; None where there is none at all.
 
-        Raises InputError if there are checkpoints, but none that belongs to this run as it is.
+        A damaged one is passed over.  Raises InputError if one is of another run, configuration or format,
+        if all are damaged, or if a finished run has none.
         """
         if self._job.begun is None:
             return None
-        refused = []
+        refused: list[str] = []
         for path in (checkpoint.newest(self._job.path), checkpoint.older(self._job.path)):
             if self._world.on_root(path.exists):
                 try:
                     saved = self._world.together(lambda path=path: self._saved(path))  # type: ignore[misc]
-                except InputError as error:
+                except Damaged as error:
                     refused.append(str(error))
                 else:
                     self._world.on_root(lambda: _put_aside(self._job.path, refused))
                     return saved
         if refused:
             raise InputError("\n".join([*refused, f"{self._job.path}: none of its checkpoints can be used"]))
+        if self._job.begun.finished:
+            raise InputError(
+                f"{self._job.path}: is finished, and its checkpoints are gone: it cannot be extended; "
+                "run it again with more sweeps"
+            )
+        self._world.on_root(
+            lambda: print(f"dsm: {self._job.path}: no checkpoint: begins at t = 0", file=sys.stderr)
+        )
         return None
 
     def _saved(self, path: Path) -> Saved | None:
@@ -190,14 +218,16 @@ class _Simulation:
 
     def _prepare_file(self, saved: Saved | None) -> None:
         """Rank 0 creates the results file, or brings it back to the time of the checkpoint."""
-        begun = self._job.begun
-        if self._world.is_root:
-            if begun is None:
-                checkpoint.remove(self._job.path)
-                results.check_output(self._job.path, self._job.overwrite, disk_bytes(self._config))
-            times = saved.moment.measured if saved is not None else 0
-            self._replace_file(begun.tuning if begun is not None else None, times)
-        self._world.barrier()
+        begun, path = self._job.begun, self._job.path
+
+        def prepare() -> None:
+            if begun is not None:
+                self._replace_file(begun.tuning, saved.moment.measured if saved is not None else 0)
+            else:  # a late point of a scan: much may have happened since all were checked
+                results.check_output(path, self._job.overwrite, disk_bytes(self._config))
+                self._replace_file(None, 0)
+
+        self._world.on_root(prepare)
 
     def _replace_file(self, tuning: dict[str, Any] | None, times: int) -> None:
         """A file with the data of the first `times` measurement times; not collective."""
@@ -209,7 +239,10 @@ class _Simulation:
             assert job.begun is not None
             results.extend(job.begun, layout(config), about, times)
         else:
-            results.create(job.path, layout(config), about)
+            fresh = job.begun is None and tuning is None
+            results.create(
+                job.path, layout(config), about, lambda: checkpoint.remove(job.path) if fresh else None
+            )
 
     def _save(self, course: Course, measured: int, tuning: BurnIn | None) -> None:
         """Writes a checkpoint; what was measured is on disk."""
@@ -229,7 +262,7 @@ class _Simulation:
     def _progress(self, begin: int, end: int, phase: str) -> Progress:
         walkers = len(self._spread.walkers)
         run = self._origin["run"]
-        return Progress(self._config, walkers, self._world, self._job.path, run, begin, end, phase)
+        return Progress(self._config, walkers, self._world, self._pulse, run, begin, end, phase)
 
     def _tune(self, saved: Saved | None) -> None:
         """Finds the ladder, and puts it into the configuration and the results file."""
@@ -252,9 +285,8 @@ class _Simulation:
                 lambda: self._save(course, 0, tuning),
             )
         self._config = self._config.with_betas(tuning.betas)
-        if self._world.is_root:
-            self._replace_file({"burn_in": asked.burn_in, "rounds": tuning.rounds}, 0)
-        self._world.barrier()
+        about = {"burn_in": asked.burn_in, "rounds": tuning.rounds}
+        self._world.on_root(lambda: self._replace_file(about, 0))
 
     def _simulate(self, saved: Saved | None) -> None:
         """Moves all walkers from one measurement time to the next, and measures."""
@@ -276,6 +308,7 @@ class _Simulation:
             written = -inf  # the state at t = 0 is written at once
             for time in shape.coordinates["time"][self._measured :].tolist():
                 course.sweep_to(time, save)
+                self._watch.busy()
                 recorder.measure(time)
                 self._measured += 1
                 progress.measured([walker for shared in ladders for walker in shared.replicas])

@@ -19,8 +19,9 @@ from dsm_hpc.storage.reading import read_header
 class Status:
     """What can be told of one run.
 
-    state : `waiting` (a point of a scan that has not begun), `running`, `stopped` (on request), `silent`
-    (killed, most likely) or `finished`.  checkpoint : sweep of the newest one that can be read, and its age.
+    state : `waiting` (a point of a scan that has not begun), `unreadable` (one that is damaged), `running`,
+    `stopped` (on request), `silent` (killed, most likely) or `finished`.
+    checkpoint : sweep of the newest one that can be read, and its age.
     """
 
     path: str
@@ -86,6 +87,8 @@ def in_words(status: Status) -> str:
     match status.state:
         case "finished":
             return f"{status.path}: finished, {status.sweeps} sweeps"
+        case "unreadable":
+            return status.reason
         case "waiting":
             return f"{status.path}: has not begun, {status.sweeps} sweeps"
         case "running":
@@ -134,5 +137,8 @@ def _scan(folder: Path) -> list[Status]:
 
 def _point(point: Point, path: Path) -> Status:
     if path.exists():
-        return of(path)
+        try:
+            return of(path)
+        except InputError as error:  # one bad file does not hide the others
+            return Status(str(path), "unreadable", 0, point.config.schedule.sweeps, reason=str(error))
     return Status(str(path), "waiting", 0, point.config.schedule.sweeps)

@@ -15,6 +15,9 @@ from dsm_hpc.parallel.stopping import Deadline, Signals
 from dsm_hpc.parallel.watchdog import Watchdog, patience
 from dsm_hpc.parallel.world import World
 
+DISK = 100e6
+"""Bytes per second at which the first checkpoint is expected to be written."""
+
 TURN = 1.0
 """Seconds from one look to the next, where a sweep is not longer than that."""
 
@@ -27,17 +30,19 @@ class Watch:
 
     def __init__(self, world: World, signals: Signals, deadline: Deadline) -> None:
         self._world, self._signals, self._deadline = world, signals, deadline
-        self.turn = 1
-        self.slowest_turn = 0.0
-        self._saving = 0.0
-        self._saved = perf_counter()
         self._watchdog = Watchdog(world.rank, patience() if world.size > 1 else 0.0)
+        self.begin(0)
 
-    def begin(self) -> None:
+    def begin(self, checkpoint_bytes: int) -> None:
         """Another point of a scan: what was learnt about the length of its sweeps is forgotten."""
-        self.turn, self.slowest_turn, self._saving = 1, 0.0, 0.0
-        self._saved = perf_counter()
-        self._watchdog.begin()
+        self.turn = 1
+        self._longest, self._saving = 0.0, checkpoint_bytes / DISK
+        self._looked = self._saved = perf_counter()
+        self._watchdog.busy()
+
+    def busy(self) -> None:
+        """What comes now, until the next look, may take any time: a measurement, a checkpoint."""
+        self._watchdog.busy()
 
     def look_up(self, sweeps: int, took: float, every: float, save: Callable[[], None]) -> None:
         """Called after each turn of `sweeps` sweeps that took this rank `took` seconds; collective.
@@ -45,23 +50,24 @@ class Watch:
         every : seconds between checkpoints; save : writes one.  Raises Stopped, on all ranks, after a last
         checkpoint, if the run must stop.
         """
-        clock = perf_counter() - self._saved
-        root = self._world.is_root
+        clock, root = perf_counter(), self._world.is_root
+        self._longest = max(self._longest, clock - self._looked)  # with what was measured and written
         told = [
             self._signals.received,
             took,
-            root and clock > every,
-            root and self._deadline.near(self.slowest_turn + self._saving),
+            root and clock - self._saved > every,
+            root and self._deadline.near(self._longest + self._saving),
         ]
         request, slowest, due, late = self._world.largest(np.array(told, np.float64))
         self._watchdog.met()
-        self.slowest_turn = slowest
         self.turn = max(1, min(2 * self.turn, int(sweeps * TURN / max(slowest, 1e-9))))
         if due or request or late:
+            self.busy()
             began = perf_counter()
             save()
             self._saved = perf_counter()
-            self._saving = self._saved - began
+            self._saving = max(self._saving, self._saved - began)
+        self._looked = perf_counter()
         if request:
             raise Stopped(f"received {signal.Signals(int(request)).name}")
         if late:

@@ -285,7 +285,7 @@ def _checkpoint(folder: Path, material: int, change: dict[str, Any]) -> Path:
         {"errors": {"planted": float("nan")}},
         {"sweep": 10**400},
         {"rate": float("inf")},
-        {"turn": float("nan")},
+        {"rate": float("nan")},
         {"ranks": True},
         {"host": "\ud800"},
     ],

@@ -19,8 +19,10 @@ import yaml
 from conftest import Made, datasets, dsm
 
 from dsm_hpc import cli
+from dsm_hpc.ensemble import WalkerKey
 from dsm_hpc.parallel.stopping import SLURM_END, TEAR_DOWN, Deadline
-from dsm_hpc.storage.checkpoint import MAGIC, Checkpoint, newest, older
+from dsm_hpc.storage import results
+from dsm_hpc.storage.checkpoint import MAGIC, Checkpoint, Damaged, newest, older
 from dsm_hpc.storage.reading import read_header
 from dsm_hpc.watch import Watch
 
@@ -58,8 +60,8 @@ def stopping(look: int, number: int = signal.SIGTERM) -> Iterator[None]:
         Watch.look_up = plain  # type: ignore[method-assign]
 
 
-def run(source: Path, results: Path, *words: str) -> int:
-    return cli.main(["run", str(source), "-o", str(results), *words])
+def run(source: Path, path: Path, *words: str) -> int:
+    return cli.main(["run", str(source), "-o", str(path), *words])
 
 
 def resume(results: Path, *words: str) -> int:
@@ -225,6 +227,57 @@ def test_a_flipped_bit_falls_back_to_the_older_checkpoint(
     assert "goes on from the checkpoint before" in said
     assert run(make_input(), tmp_path / "one.h5") == 0
     assert datasets(interrupted) == datasets(tmp_path / "one.h5")
+
+
+def test_records_of_two_checkpoints_cannot_be_mixed(
+    interrupted: Path, make_input: Made, tmp_path: Path
+) -> None:
+    """The first walker's record of the older checkpoint, whole, in the place of the newer one."""
+    old, new = older(interrupted).read_bytes(), bytearray(newest(interrupted).read_bytes())
+    starts = [
+        len(MAGIC) + 24 + int.from_bytes(raw[len(MAGIC) : len(MAGIC) + 8], "little") for raw in (old, new)
+    ]
+    record = 8 * (3 * 9 * 4 + 6 + 1 + 2 * 3) + 16
+    remembered = 8 * 3 * 9 * 4 * Checkpoint(newest(interrupted)).moment.remembered
+    assert (
+        Checkpoint(older(interrupted)).moment.remembered == Checkpoint(newest(interrupted)).moment.remembered
+    )
+    size = record + remembered
+    new[starts[1] : starts[1] + size] = old[starts[0] : starts[0] + size]
+    newest(interrupted).write_bytes(bytes(new))
+    with pytest.raises(Damaged, match="does not have its digest"):
+        Checkpoint(newest(interrupted)).read(WalkerKey(0, 0, 0, 0))
+    assert resume(interrupted) == 0
+    assert run(make_input(), tmp_path / "one.h5") == 0
+    assert datasets(interrupted) == datasets(tmp_path / "one.h5")
+
+
+def test_a_finished_run_without_checkpoints_is_not_emptied(
+    make_input: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.h5"
+    assert run(make_input(), path) == 0
+    before = path.read_bytes()
+    newest(path).unlink()
+    older(path).unlink(missing_ok=True)
+    assert resume(path, "--sweeps", "40") == BAD_INPUT
+    assert "its checkpoints are gone" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_overwriting_that_fails_keeps_what_was_there(
+    make_input: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.h5"
+    stopped_run(make_input(), path, 3)
+    kept = path.read_bytes(), newest(path).read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(results, "_create_datasets", full)
+    assert run(make_input(), path, "--overwrite") == FAILED
+    assert (path.read_bytes(), newest(path).read_bytes()) == kept
 
 
 def test_two_bad_checkpoints_are_refused(interrupted: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -434,6 +487,37 @@ def test_a_stopped_scan_goes_on_with_all_its_points(make_input: Made, tmp_path: 
         assert datasets(folder / name) == datasets(tmp_path / "whole" / name)
     assert resume(folder, "--sweeps", "30") == 0
     assert all(read_header(path).config.schedule.sweeps == 30 for path in folder.glob("*.h5"))
+
+
+def test_an_overwritten_scan_never_mixes_with_the_old_one(make_input: Made, tmp_path: Path) -> None:
+    source, folder = make_input(scan={"network.depth": [1, 2]}), tmp_path / "scan"
+    assert run(source, folder) == 0
+    with stopping(2):
+        assert run(source, folder, "--overwrite", "--set", "seed=99") == STOPPED
+    assert resume(folder) == 0
+    assert [read_header(path).config.seed for path in folder.glob("*.h5")] == [99, 99]
+
+
+@pytest.mark.mpi
+def test_a_late_point_that_cannot_be_written_ends_all_ranks(make_input: Made, tmp_path: Path) -> None:
+    """Its file appears while the first point runs: one message, exit 2, no rank left waiting."""
+    source, folder = make_input(scan={"network.depth": [1, 2]}), tmp_path / "scan"
+    code = (
+        "import sys, pathlib, test_resume\n"
+        "plain = test_resume.Watch.look_up\n"
+        "def look_up(self, *arguments):\n"
+        f"    pathlib.Path({str(folder / 'depth=2.h5')!r}).touch()\n"
+        "    plain(self, *arguments)\n"
+        "test_resume.Watch.look_up = look_up\n"
+        "sys.exit(test_resume.cli.main(sys.argv[1:]))"
+    )
+    command = ["mpirun", "-n", "2", sys.executable, "-c", code, "run", str(source), "-o", str(folder)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env=environment, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == BAD_INPUT, done.stderr
+    assert done.stderr.count("depth=2.h5: exists already") == 1
 
 
 def test_one_point_of_a_scan(make_input: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -106,7 +106,6 @@ def sign(**changes: Any) -> SignOfLife:
         "ranks": 1,
         "rate": 1.0,
         "errors": {},
-        "turn": 2.0,
     }
     return SignOfLife(**(about | changes))
 
@@ -115,7 +114,6 @@ def test_life_on_another_machine_is_told_by_age() -> None:
     now = time.time()
     assert sign(host="elsewhere", at=now).alive
     assert not sign(host="elsewhere", at=now - SILENT - 1).alive
-    assert sign(host="elsewhere", at=now - SILENT - 1, turn=SILENT).alive
     assert not sign(host="elsewhere", at=now, state="stopped").alive
 
 

@@ -8,7 +8,6 @@ import os
 import sys
 import threading
 import time
-from math import inf
 
 from dsm_hpc.errors import EXIT_FAILED, InputError
 
@@ -33,26 +32,25 @@ class Watchdog:
 
     def __init__(self, rank: int, patience: float) -> None:
         self._rank, self._patience = rank, patience
-        self.begin()
+        self._met, self._busy = False, True
         if patience > 0:
             threading.Thread(target=self._look, daemon=True).start()
 
-    def begin(self) -> None:
-        """Drawing the samples, the first sweep and measurement may take any time; they set what is long."""
-        self._met, self._limit = False, inf
+    def busy(self) -> None:
+        """What comes until the ranks meet again may take any time."""
+        self._busy = True
 
     def met(self) -> None:
         """The ranks have just come together."""
-        self._met = True
+        self._met, self._busy = True, False
 
     def _look(self) -> None:
         silent, longest = 0.0, 0.0
-        while silent <= self._limit:
+        while self._busy or silent <= max(self._patience, SLACK * longest):
             time.sleep(TICK)
             silent += TICK
             if self._met:
-                longest = silent if self._limit == inf else max(longest, silent)
-                self._limit = max(self._patience, SLACK * longest)
+                longest = max(longest, silent)
                 self._met, silent = False, 0.0
         self._end(silent)
 

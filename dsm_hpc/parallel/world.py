@@ -3,7 +3,7 @@
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -61,6 +61,15 @@ class World:
     def gather(self, value: Result) -> list[Result] | None:
         """Everyone's value in rank order on rank 0, None elsewhere."""
         return [value] if self.size == 1 else self.comm.gather(value)
+
+    def one_by_one(self, value: Result) -> Iterator[Result]:
+        """Everyone's value in rank order on rank 0, which holds one at a time; nothing elsewhere."""
+        if not self.is_root:
+            self.comm.send(value, dest=0)
+            return
+        yield value
+        for rank in range(1, self.size):
+            yield self.comm.recv(source=rank)
 
     def share(self, value: Result) -> list[Result]:
         """Everyone's value in rank order, on all ranks."""

@@ -10,6 +10,7 @@ OUT.h5.checkpoint is the newest, OUT.h5.checkpoint.old the one before; a new one
 brought to disk, and renamed.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -41,6 +42,10 @@ PIECE = 64 << 20
 
 _DIGEST = 16
 _PREFIX = len(MAGIC) + 8 + _DIGEST
+
+
+class Damaged(InputError):
+    """A checkpoint that cannot be what was written: the one before may serve."""
 
 
 class Field(NamedTuple):
@@ -168,30 +173,37 @@ def save(results: Path, moment: Moment, config: Config, records: Records, kind: 
     """
     path = _temporary(results)
     header = json.dumps(asdict(moment) | {"format_version": VERSION}).encode()
-    sink = _open_sink(path, kind, world)
     try:
-        with sink:
+        with _open_sink(path, kind, world) as sink:
             if world.is_root:
                 prefix = MAGIC + struct.pack("<Q", len(header)) + _digest(header)
                 sink.write(0, np.frombuffer(prefix + header, np.uint8))
             where = _Map(config, moment.remembered, _PREFIX + len(header))
             for key, state in records:
-                _write_record(sink, where.place(key), where.fields(key), state)
+                _write_record(sink, where.place(key), where.fields(key), state, header)
                 reached("checkpoint", world.rank)
         world.barrier()
+    except (OSError, RuntimeError) as error:  # mpi4py's own exception is a RuntimeError
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise _failed(path, moment, error) from error
+    try:
         if world.is_root:
             _rotate(results, path, world)
         world.barrier()
-    except (OSError, RuntimeError) as error:  # mpi4py's own exception is a RuntimeError
-        path.unlink(missing_ok=True)
-        raise RunError(
-            f"{path}: the checkpoint of sweep {moment.sweep} cannot be written: {_reason(error)}; "
-            "make room, then `dsm resume` goes on from the one before"
-        ) from error
+    except (OSError, RuntimeError) as error:
+        raise _failed(path, moment, error) from error
 
 
-def _write_record(sink: "_Sink", place: int, fields: list[Field], state: State) -> None:
-    digest = hashlib.blake2b(digest_size=_DIGEST)
+def _failed(path: Path, moment: Moment, error: BaseException) -> RunError:
+    return RunError(
+        f"{path}: the checkpoint of sweep {moment.sweep} cannot be written: {_reason(error)}; "
+        "make room, then `dsm resume` goes on from the one before"
+    )
+
+
+def _write_record(sink: "_Sink", place: int, fields: list[Field], state: State, header: bytes) -> None:
+    digest = _started(header, place)
     for field in fields:
         array = np.asarray(state[field.name], dtype=field.kind, order="C")
         assert array.shape == field.shape, (field, array.shape)
@@ -321,23 +333,24 @@ class Checkpoint:
             with path.open("rb") as file:
                 prefix = file.read(_PREFIX)
                 if len(prefix) < _PREFIX or not prefix.startswith(MAGIC):
-                    raise InputError(f"{path}: is not a checkpoint of dsm_hpc")
+                    raise Damaged(f"{path}: damaged: is not a checkpoint of dsm_hpc")
                 (length,) = struct.unpack_from("<Q", prefix, len(MAGIC))
                 header = file.read(min(length, MAX_HEADER))
             size = path.stat().st_size
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from None
         if _digest(header) != prefix[-_DIGEST:]:
-            raise InputError(f"{path}: damaged: the header does not have its digest")
+            raise Damaged(f"{path}: damaged: the header does not have its digest")
         self.moment, self.config = _understood(header, path)
+        self._header = header
         self._map = _Map(self.config, self.moment.remembered, _PREFIX + len(header))
         if size != self._map.end:
-            raise InputError(f"{path}: damaged: {size} bytes instead of {self._map.end}")
+            raise Damaged(f"{path}: damaged: {size} bytes instead of {self._map.end}")
 
     def read(self, key: WalkerKey | LadderKey) -> State:
         """The record of a walker or ladder; raises InputError if it is damaged."""
         state = {}
-        digest = hashlib.blake2b(digest_size=_DIGEST)
+        digest = _started(self._header, self._map.place(key))
         try:
             with self.path.open("rb") as file:
                 file.seek(self._map.place(key))
@@ -345,11 +358,11 @@ class Checkpoint:
                     array = np.empty(field.shape, field.kind)
                     filled = file.readinto(array.reshape(-1).data.cast("B")) if field.bytes else 0
                     if filled < field.bytes:
-                        raise InputError(f"{self.path}: damaged: it ends in the record of {key}")
+                        raise Damaged(f"{self.path}: damaged: it ends in the record of {key}")
                     digest.update(array.reshape(-1).view(np.uint8).data)
                     state[field.name] = array
                 if file.read(_DIGEST) != digest.digest():
-                    raise InputError(f"{self.path}: damaged: the record of {key} does not have its digest")
+                    raise Damaged(f"{self.path}: damaged: the record of {key} does not have its digest")
         except OSError as error:
             raise InputError(f"{self.path}: cannot be read: {error.strerror}") from None
         return state
@@ -363,13 +376,13 @@ def _understood(header: bytes, path: Path) -> tuple[Moment, Config]:
         told = None
     version = told.pop("format_version", None) if isinstance(told, dict) else None
     if not isinstance(version, int):
-        raise InputError(f"{path}: damaged: the header is not a JSON object with a format_version")
+        raise Damaged(f"{path}: damaged: the header is not a JSON object with a format_version")
     if version > VERSION:
         raise InputError(
             f"{path}: format_version {version!r:.40} is of a newer dsm_hpc; this one reads up to {VERSION}"
         )
     if set(told) != set(_KINDS) or not all(isinstance(told[key], kind) for key, kind in _KINDS.items()):
-        raise InputError(f"{path}: damaged: the header is not {', '.join(_KINDS)} of a checkpoint")
+        raise Damaged(f"{path}: damaged: the header is not {', '.join(_KINDS)} of a checkpoint")
     moment = Moment(**told)
     config = parse_resolved(moment.config, f"{path}: config")
     _check_moment(moment, config, path)
@@ -397,10 +410,10 @@ def _check_moment(moment: Moment, config: Config, path: Path) -> None:
     ):
         value = getattr(moment, name)
         if not 0 <= value <= most:
-            raise InputError(f"{path}: damaged: {name} is {value!r:.40}: allowed are 0 to {most}")
+            raise Damaged(f"{path}: damaged: {name} is {value!r:.40}: allowed are 0 to {most}")
     tuned = isinstance(ladder, AdaptiveLadder)
     if tuned != (moment.burn_in is not None) or (tuned and not _is_burn_in(moment.burn_in or {}, config)):
-        raise InputError(f"{path}: damaged: burn_in is not that of the ladder of its configuration")
+        raise Damaged(f"{path}: damaged: burn_in is not that of the ladder of its configuration")
 
 
 def _is_burn_in(told: dict[str, Any], config: Config) -> bool:
@@ -417,6 +430,11 @@ def _is_burn_in(told: dict[str, Any], config: Config) -> bool:
         and before.shape == (2, betas - 1)
         and rounds == [(betas, betas - 1)] * len(rounds)
     )
+
+
+def _started(header: bytes, place: int) -> "hashlib.blake2b":
+    """A record's digest knows its checkpoint and place: records of different ones cannot be mixed."""
+    return hashlib.blake2b(_digest(header) + struct.pack("<Q", place), digest_size=_DIGEST)
 
 
 def _digest(data: bytes) -> bytes:

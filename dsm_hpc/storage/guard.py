@@ -9,6 +9,7 @@ import faulthandler
 import os
 import pickle
 import resource
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -63,6 +64,7 @@ def guarded(read: Callable[[], Read], path: Path) -> Read:
 def _in_child(read: Callable[[], object], sink: int) -> NoReturn:
     """Reads under limits, tells the result through `sink`, and ends this process."""
     with contextlib.suppress(BaseException):
+        signal.set_wakeup_fd(-1)  # a request to stop is for the parent, and must not be told twice
         _limit()
         try:
             told = pickle.dumps((True, read()))

@@ -18,7 +18,7 @@ from dsm_hpc.kernels import build
 LIBRARIES = ("numpy", "scipy", "h5py", "mpi4py", "pydantic", "xarray")
 
 
-MAX_HOSTS, MAX_RESUMES = 1000, 100
+MAX_HOST_BYTES, MAX_RESUMES = 32 << 10, 100
 """Names of hosts, and resumes, that are kept: an attribute of an HDF5 file has at most 64 KiB."""
 
 ROOM = 64
@@ -47,12 +47,18 @@ def provenance(hosts: list[str], mpi_library: str, seed: int, writer: str) -> di
         "mpi": mpi_library,
         "writer": writer,
         "ranks": len(hosts),
-        "hosts": sorted(set(hosts))[:MAX_HOSTS],
+        "hosts": _named(sorted(set(hosts))),
         "seed": seed,
         "start": now(),
         "end": None,
         "resumes": [],
     }
+
+
+def _named(hosts: list[str]) -> list[str]:
+    """As many of the names as there is room for."""
+    ends = np.cumsum([len(json.dumps(host)) + 2 for host in hosts])
+    return hosts[: int(np.searchsorted(ends, MAX_HOST_BYTES, side="right"))]
 
 
 def now() -> str:

@@ -51,7 +51,8 @@ def check_output(path: Path, overwrite: bool, size: int) -> None:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     if size > free:
         raise InputError(
-            f"{path}: results and checkpoints take {size >> 20} MiB, {path.parent} has {free >> 20} MiB left"
+            f"{path}: results and checkpoints take {size / 2**20:.3g} MiB, "
+            f"{path.parent} has {free / 2**20:.3g} MiB left"
         )
 
 
@@ -63,9 +64,14 @@ def make_folder(folder: Path) -> None:
         raise InputError(f"{folder}: cannot be made a folder for the scan: {error.strerror}") from None
 
 
-def create(path: Path, layout: Layout, attributes: dict[str, Any]) -> None:
-    """Creates a results file, or replaces one in a single step.  Only rank 0 calls this."""
-    _replace(path, layout, attributes, lambda file: None)
+def create(
+    path: Path, layout: Layout, attributes: dict[str, Any], before: Callable[[], None] = lambda: None
+) -> None:
+    """Creates a results file, or replaces one in a single step.  Only rank 0 calls this.
+
+    before : what to do when nothing can fail any more, just before the file is in its place.
+    """
+    _replace(path, layout, attributes, lambda file: None, before)
 
 
 def extend(begun: Header, layout: Layout, attributes: dict[str, Any], times: int) -> None:
@@ -76,7 +82,7 @@ def extend(begun: Header, layout: Layout, attributes: dict[str, Any], times: int
         for variable in layout.variables:
             _copy(begun, file[variable.name], variable, times)
 
-    _replace(begun.path, layout, attributes, copy)
+    _replace(begun.path, layout, attributes, copy, lambda: None)
 
 
 def _copy(begun: Header, new: h5py.Dataset, variable: Variable, times: int) -> None:
@@ -90,8 +96,13 @@ def _copy(begun: Header, new: h5py.Dataset, variable: Variable, times: int) -> N
 
 
 def _replace(
-    path: Path, layout: Layout, attributes: dict[str, Any], fill: Callable[[h5py.File], None]
+    path: Path,
+    layout: Layout,
+    attributes: dict[str, Any],
+    fill: Callable[[h5py.File], None],
+    before: Callable[[], None],
 ) -> None:
+    path = path.resolve()  # a link stays a link
     temporary = path.with_name(f".{path.name}.tmp")  # one that a kill left behind is used again
     try:
         with h5py.File(temporary, "w", locking=False) as file:
@@ -102,6 +113,7 @@ def _replace(
             fill(file)
         bring_to_disk(temporary)
         reached("creation", 0)
+        before()
         temporary.replace(path)
         bring_to_disk(path.parent)
     except (
@@ -264,7 +276,7 @@ class GatherWriter(_Open):
     def write(
         self, variable: Variable, rows: Rows, tail: tuple[slice, ...], block: NDArray[np.float64]
     ) -> None:
-        for sender_rows, sender_block in self._world.gather((rows, block)) or []:
+        for sender_rows, sender_block in self._world.one_by_one((rows, block)):
             assert self.file is not None
             dataset = self.file[variable.name]
             owner = dataset.shape[: len(variable.owner)]

@@ -7,8 +7,9 @@ import contextlib
 import json
 import os
 import socket
+import threading
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,9 +23,8 @@ MAX_BYTES = 1 << 16
 SILENT = 60.0
 """Seconds without a sign after which a run on another machine is taken for dead, unless it said otherwise."""
 
-
-PATIENCE = 3600.0
-"""Seconds of silence that are taken for life at most, however long the turns of a run are."""
+PULSE = 10.0
+"""Seconds from one sign to the next at most, however long a sweep or a measurement takes."""
 
 DYING = 5.0
 """Seconds that a killed process of this machine may take to be gone."""
@@ -36,7 +36,6 @@ class SignOfLife:
 
     state : stopped is on request, with a checkpoint.  rate : proposals per second over all ranks.
     errors : mean training error E/(NM) at the lowest temperature, by start.
-    turn : seconds from one sign to the next, at most, as far as the run knows.
     """
 
     run: str
@@ -48,7 +47,6 @@ class SignOfLife:
     ranks: int
     rate: float
     errors: dict[str, float]
-    turn: float
     host: str = field(default_factory=socket.gethostname)
     process: int = field(default_factory=os.getpid)
     at: float = field(default_factory=time.time)
@@ -65,12 +63,35 @@ class SignOfLife:
             return False
         if self.host == socket.gethostname():
             return _is_running(self.process, self.at)
-        return abs(self.age) < self.patience
+        return abs(self.age) < SILENT
 
-    @property
-    def patience(self) -> float:
-        """Seconds after which silence means death."""
-        return max(SILENT, min(3 * self.turn, PATIENCE))
+
+class Pulse:
+    """A context in which a run is known to live: its last sign is repeated every PULSE seconds."""
+
+    def __init__(self, results: Path, first: SignOfLife) -> None:
+        self._results, self._sign = results, first
+        self._lock, self._end = threading.Lock(), threading.Event()
+
+    def __enter__(self) -> "Pulse":
+        self.give(self._sign)
+        threading.Thread(target=self._beat, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._end.set()
+
+    def give(self, sign: SignOfLife) -> None:
+        """Says something new."""
+        with self._lock:
+            self._sign = sign
+            give(self._results, sign)
+
+    def _beat(self) -> None:
+        while not self._end.wait(PULSE):
+            with self._lock:
+                if self._sign.state == "running" and not self._end.is_set():
+                    give(self._results, replace(self._sign, at=time.time()))
 
 
 def give(results: Path, sign: SignOfLife) -> None:
@@ -137,7 +158,6 @@ _KINDS: dict[str, type] = {
     "ranks": int,
     "process": int,
     "rate": float,
-    "turn": float,
     "at": float,
     "errors": dict,
 }

@@ -70,7 +70,7 @@ class Outcome:
 
     @property
     def requests(self) -> int:
-        return sum(count for kind, count in self.strikes.items() if kind.startswith("SIG"))
+        return self.strikes["SIGTERM"]
 
 
 @dataclass
@@ -148,6 +148,9 @@ def _strike(case: Case, results: Path, moves: random.Random, outcome: Outcome) -
         code = None
     finally:
         _end_all(process, results)
+    if code in (2, 3):
+        told = (results.parent / "log").read_text()[-1500:]
+        outcome.lost.append(f"{results}: exit {code} after {kind} on {ranks} ranks: {told}")
     if kind.startswith("SIG") and code == 75:
         _check_nothing_is_lost(results, outcome)
     return None if code == 0 else kind
