@@ -78,6 +78,14 @@ def validate(options: argparse.Namespace) -> None:
         return
     if options.input is None:
         raise InputError("validate: give an input file, or --schema")
+    from dsm_hpc.manifold.inputfile import is_manifold_input
+
+    if is_manifold_input(options.input):
+        from dsm_hpc.manifold.inputfile import load
+        from dsm_hpc.manifold.layout import describe as describe_manifold
+
+        print(describe_manifold(load(options.input, tuple(options.set))))
+        return
     from dsm_hpc.footprint import describe
     from dsm_hpc.machine.inputs import check_inputs
 

@@ -9,6 +9,8 @@ from dsm_hpc.config import Config
 from dsm_hpc.ensemble import walker_count
 from dsm_hpc.errors import InputError
 from dsm_hpc.inputfile import Point
+from dsm_hpc.manifold import layout, storage
+from dsm_hpc.manifold.format import is_manifold
 from dsm_hpc.progress import clock_time
 from dsm_hpc.storage import scan_list, sign_of_life
 from dsm_hpc.storage.checkpoint import Checkpoint, newest, older
@@ -38,6 +40,7 @@ class Status:
     errors: dict[str, float] | None = None
     checkpoint: int | None = None
     checkpoint_age: float | None = None
+    unit: str = "sweep"
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -50,6 +53,8 @@ def found(paths: list[Path]) -> list[Status]:
 
 def of(path: Path) -> Status:
     """The status of one results file; raises InputError if it is none."""
+    if is_manifold(path):
+        return _manifold(path)
     header = read_header(path)
     sweeps = header.config.schedule.sweeps
     if header.finished:
@@ -77,16 +82,41 @@ def of(path: Path) -> Status:
     )
 
 
+def _manifold(path: Path) -> Status:
+    """Of a simulation of the hidden manifold model, whose state is in its results file."""
+    found = storage.read(path) if storage.kind_of(path) == storage.ONLINE else None
+    if found is None:  # equations, or the Gaussian equivalence: written once
+        return Status(str(path), "finished", 0, 0)
+    total = sum(int(layout.steps(case)[-1]) for case, _ in found.job.runs)
+    if found.finished:
+        return Status(str(path), "finished", total, total, unit="update")
+    sign, age = sign_of_life.last(path), time.time() - path.stat().st_mtime
+    if sign is None or sign.run != found.origin.get("run"):
+        return Status(str(path), "silent", 0, total, checkpoint_age=age, unit="update")
+    state = "running" if sign.alive else "stopped" if sign.state == "stopped" else "silent"
+    about = {"host": sign.host, "ranks": sign.ranks, "silent": sign.age, "reason": sign.reason}
+    return Status(
+        str(path),
+        state,
+        sign.sweep,
+        sign.sweeps,
+        checkpoint_age=age,
+        unit="update",
+        **about,  # type: ignore[arg-type]
+    )
+
+
 def in_words(status: Status) -> str:
     """One or two lines for a person."""
     share = status.sweep / status.sweeps if status.sweeps else 1.0
-    where = f"sweep {status.sweep} of {status.sweeps} ({share:.1%})"
+    where = f"{status.unit} {status.sweep} of {status.sweeps} ({share:.1%})"
     if status.phase:
         where += f" of the {status.phase}"
     saved = _saved_in_words(status)
     match status.state:
         case "finished":
-            return f"{status.path}: finished, {status.sweeps} sweeps"
+            length = f", {status.sweeps} {status.unit}s" if status.sweeps else ""
+            return f"{status.path}: finished{length}"
         case "unreadable":
             return status.reason
         case "waiting":
@@ -95,10 +125,9 @@ def in_words(status: Status) -> str:
             errors = ", ".join(f"{start} {error:.4f}" for start, error in (status.errors or {}).items())
             left = "" if status.left is None else f", {clock_time(status.left)} left"
             ranks = f"{status.ranks} rank{'s' * (status.ranks > 1)}"
-            return (
-                f"{status.path}: running on {status.host}, {ranks}: {where}, "
-                f"{status.rate:.3g} proposals/s{left}\n"
-                f"  {saved}" + (f"; training error {errors}" if errors else "")
+            rate = f", {status.rate:.3g} proposals/s" if status.rate else ""
+            return f"{status.path}: running on {status.host}, {ranks}: {where}{rate}{left}\n  {saved}" + (
+                f"; training error {errors}" if errors else ""
             )
         case "stopped":
             return f"{status.path}: stopped at {where}: {status.reason}\n  {saved}; `dsm resume` goes on"
@@ -108,6 +137,8 @@ def in_words(status: Status) -> str:
 
 
 def _saved_in_words(status: Status) -> str:
+    if status.unit == "update" and status.checkpoint_age is not None:
+        return f"saved {clock_time(status.checkpoint_age)} ago"
     if status.checkpoint is None or status.checkpoint_age is None:
         return "no checkpoint yet: a resumed run begins at t = 0"
     return f"checkpoint of sweep {status.checkpoint}, {clock_time(status.checkpoint_age)} old"

@@ -296,3 +296,15 @@ def test_what_is_there_is_kept(source: Path, tmp_path: Path, capsys: pytest.Capt
     assert "--walltime: is for online" in capsys.readouterr().err
     assert manifold("gep", source, tmp_path / "g.h5") == BAD_INPUT
     assert "gep: has one case, the input 4" in capsys.readouterr().err
+
+
+def test_status_and_validate_know_these_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = Path(__file__).resolve().parents[1] / "inputs" / "manifold_quickstart.yaml"
+    path = tmp_path / "m.h5"
+    short = ["--set", "schedule.t_max=2", "--set", "data.width=60", "--set", "data.dimension=12"]
+    assert cli.main(["validate", str(source), *short]) == 0
+    assert "4 = 1 cases x 4 repetitions" in capsys.readouterr().out
+    assert cli.main(["manifold", "online", str(source), "-o", str(path), *short]) == 0
+    capsys.readouterr()
+    assert cli.main(["status", str(path)]) == 0
+    assert capsys.readouterr().out == f"{path}: finished, 480 updates\n"

@@ -67,6 +67,12 @@ class ManifoldJob:
         return str(yaml.safe_dump(tree, sort_keys=False))
 
 
+def is_manifold_input(path: Path) -> bool:
+    """Whether an input file is one of the hidden manifold model: it has a section `data`."""
+    tree = parse_tree(read_text(path), str(path))
+    return isinstance(tree, dict) and "data" in tree
+
+
 def load(path: Path, overrides: tuple[str, ...] = ()) -> ManifoldJob:
     """Reads an input file; `overrides` are `key.path=value` words as given to --set.
 

@@ -113,3 +113,18 @@ def times(cases: Sequence[Case]) -> Array:
         of = steps(case)
         row[: len(of)] = of / case.config.data.width
     return found
+
+
+def describe(job: ManifoldJob) -> str:
+    """What `dsm validate` prints: the resolved cases, and what a run would be."""
+    updates = sum(int(steps(case)[-1]) for case in job.cases) * job.repetitions
+    lengths, runs = sizes(job.cases), len(job.runs)
+    numbers = sum(runs * int(np.prod([lengths[axis] for axis in v.axes])) for v in variables(job, True))
+    return "\n".join(
+        [
+            job.as_yaml(),
+            f"runs:            {runs} = {len(job.cases)} cases x {job.repetitions} repetitions",
+            f"updates:         {updates:.3g} in all",
+            f"results file:    {8 * numbers / 2**20:.3g} MiB",
+        ]
+    )
