@@ -4,6 +4,8 @@ from math import isqrt
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.stats import hypergeom
 
 from dsm_hpc.kernels import squared_correlations
 from dsm_hpc.machine.sample import Sample
@@ -38,8 +40,6 @@ def shared_pairs(layer: NDArray[np.int32]) -> int:
     width, fan_in = layer.shape
     if fan_in == width:
         return width * (width - 1) // 2 if fan_in > 1 else 0
-    from scipy.sparse import csr_array  # here, since a resumed run counts no loops and need not load it
-
     reads = csr_array(
         (np.ones(layer.size, np.int32), layer.ravel(), np.arange(0, layer.size + 1, fan_in)),
         shape=(width, width),
@@ -54,8 +54,6 @@ def shared_pairs(layer: NDArray[np.int32]) -> int:
 
 def expected_shared_pairs(width: int, fan_in: int) -> float:
     """N (N-1) / 2 times the hypergeometric probability of at least two common inputs."""
-    from scipy.stats import hypergeom
-
     return width * (width - 1) / 2 * float(hypergeom.sf(1, width, fan_in, fan_in))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from dsm_hpc.kernels import cross_overlaps, sign_overlaps, weight_overlaps
 from dsm_hpc.machine.sample import Machine, Sample
@@ -53,9 +54,6 @@ def align(sample: Sample, machine: Machine, reference: Machine) -> Gauge:
         overlap = sign_overlaps(machine.train[1:depth], reference.train[1:depth], patterns)
         flip[1:depth][overlap < 0] = -1
         return Gauge(None, flip)
-    # SciPy takes a second to load, on every rank: only where it is used.
-    from scipy.optimize import linear_sum_assignment
-
     order = np.tile(np.arange(width), (depth + 1, 1))
     for layer in range(1, depth):
         cross = cross_overlaps(reference.train[layer], machine.train[layer], patterns)

@@ -7,6 +7,7 @@ temperatures are close enough.  A new ladder at equal steps of Lambda has equal 
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
 
 ROUNDS = 6
 """Rounds of tuning, each twice as long as the one before."""
@@ -38,10 +39,6 @@ def retuned(
 
     Interpolation is monotone (PCHIP) in u = beta / (1 + beta); beta = infinity stands at FROZEN.
     """
-    from scipy.interpolate import (
-        PchipInterpolator,  # here, since few runs are tuned and it takes long to load
-    )
-
     rejection = np.maximum(rejections(attempts, accepts), FLOOR)
     barrier = np.concatenate([[0.0], np.cumsum(rejection)])
     coldest = max(FROZEN, 2 * min(betas)) if np.isinf(max(betas)) else max(betas)
