@@ -347,7 +347,7 @@ def _material(text: str, folder: Path) -> Material:
     moment = checkpoint.Moment(RUN, config.as_yaml(), 2, 2, 0 if told else 1, told)
     checkpoint.save(path, moment, config, _records(config, moment, numbers), "gather", _Alone())
     sign = sign_of_life.SignOfLife(
-        RUN, "running", "", 2, 4, "", 1, 1e3, {"planted": 0.0, "random": 0.25}, 5.0, "elsewhere", 7, 1e9
+        RUN, "running", "", 2, 4, "", 1, 1e3, {"planted": 0.0, "random": 0.25}, "elsewhere", 7, 1e9
     )
     return Material(
         config,
