@@ -1,9 +1,12 @@
 """What the tests share: small input files, and real mpirun under a hard time limit."""
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import yaml
 
 from dsm_hpc.config import Config
 from dsm_hpc.inputfile import parse_resolved
+from dsm_hpc.watch import Watch
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -87,3 +91,22 @@ def datasets(path: Path) -> dict[str, bytes]:
     with h5py.File(path, "r") as file:
         file.visititems(visit)
     return found
+
+
+@contextmanager
+def stopping(look: int, number: int = signal.SIGTERM) -> Iterator[None]:
+    """Within this, the run in this process gets a signal at its `look`-th look up."""
+    plain, looks = Watch.look_up, iter(range(1, 1_000_000))
+
+    def look_up(self: Watch, *arguments: Any) -> None:
+        if next(looks) == look:
+            os.kill(os.getpid(), number)
+            while not self._signals.received:
+                time.sleep(0.001)
+        plain(self, *arguments)
+
+    Watch.look_up = look_up  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Watch.look_up = plain  # type: ignore[method-assign]

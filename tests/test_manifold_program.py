@@ -1,11 +1,6 @@
 """`dsm manifold` from outside: ranks, interruptions, files, figures, and what it says of wrong input."""
 
 import json
-import os
-import signal
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +9,12 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
-from conftest import changed, datasets, dsm
+from conftest import changed, datasets, dsm, stopping
 
 from dsm_hpc import cli
 from dsm_hpc.manifold import storage
 from dsm_hpc.manifold.inputfile import load, parse_resolved
 from dsm_hpc.manifold.plotting import curves
-from dsm_hpc.watch import Watch
 
 DONE, BAD_INPUT, STOPPED = 0, 2, 75
 INPUTS = Path(__file__).parents[1] / "inputs"
@@ -49,25 +43,6 @@ def write(folder: Path, **changes: Any) -> Path:
 
 def manifold(what: str, source: Path, output: Path, *words: str) -> int:
     return cli.main(["manifold", what, str(source), "-o", str(output), *words])
-
-
-@contextmanager
-def stopping(looks: int) -> Iterator[None]:
-    """Within this, the run in this process gets SIGTERM at its so many-th look up."""
-    plain, count = Watch.look_up, iter(range(1, 1_000_000))
-
-    def look_up(self: Watch, *arguments: Any) -> None:
-        if next(count) == looks:
-            os.kill(os.getpid(), signal.SIGTERM)
-            while not self._signals.received:
-                time.sleep(0.001)
-        plain(self, *arguments)
-
-    Watch.look_up = look_up  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        Watch.look_up = plain  # type: ignore[method-assign]
 
 
 @pytest.mark.mpi

@@ -7,8 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
-from conftest import Made, datasets, dsm
+from conftest import Made, datasets, dsm, stopping
 
 from dsm_hpc import cli
 from dsm_hpc.ensemble import WalkerKey
@@ -39,25 +37,6 @@ MACHINES: dict[str, dict[str, Any]] = {
     "adaptive ladder": {"dynamics": TEMPERED},
     "linear times": {"schedule": {"sweeps": 20, "measurements": {"kind": "linear", "every": 3}}},
 }
-
-
-@contextmanager
-def stopping(look: int, number: int = signal.SIGTERM) -> Iterator[None]:
-    """Within this, the run in this process gets a signal at its `look`-th look up."""
-    plain, looks = Watch.look_up, iter(range(1, 1_000_000))
-
-    def look_up(self: Watch, *arguments: Any) -> None:
-        if next(looks) == look:
-            os.kill(os.getpid(), number)
-            while not self._signals.received:
-                time.sleep(0.001)
-        plain(self, *arguments)
-
-    Watch.look_up = look_up  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        Watch.look_up = plain  # type: ignore[method-assign]
 
 
 def run(source: Path, path: Path, *words: str) -> int:
