@@ -528,3 +528,14 @@ def test_resume_says_once_what_is_wrong(make_input: Made, tmp_path: Path) -> Non
     done = dsm("resume", tmp_path / "nothing.h5", ranks=3)
     assert done.returncode == BAD_INPUT
     assert done.stderr.count("nothing.h5: cannot be read") == 1
+
+
+def test_a_link_stays_a_link(make_input: Made, tmp_path: Path) -> None:
+    """Results that are kept on another disk are replaced there."""
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "x.h5"
+    assert run(make_input(), tmp_path / "disk" / "x.h5") == 0
+    link.symlink_to(tmp_path / "disk" / "x.h5")
+    assert run(make_input(), link, "--overwrite", "--set", "seed=9") == 0
+    assert link.is_symlink()
+    assert read_header(tmp_path / "disk" / "x.h5").config.seed == 9

@@ -16,14 +16,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dsm_hpc.errors import InputError, RunError
-from dsm_hpc.faults import reached
+from dsm_hpc.errors import InputError
 from dsm_hpc.manifold import layout
 from dsm_hpc.manifold.equivalence import Equivalence
 from dsm_hpc.manifold.format import FORMAT, FORMAT_VERSION
 from dsm_hpc.manifold.inputfile import ManifoldJob, parse_resolved
 from dsm_hpc.manifold.layout import Arrays
-from dsm_hpc.storage.disk import bring_to_disk
+from dsm_hpc.storage.disk import replace_hdf5
 from dsm_hpc.storage.guard import guarded
 from dsm_hpc.storage.provenance import as_text, finished
 from dsm_hpc.storage.reading import reading
@@ -153,32 +152,25 @@ def _replace(
     done: bool,
     fill: Callable[[h5py.File], None],
 ) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")  # one that a kill left behind is used again
     told = as_text(origin)
-    try:
-        with h5py.File(temporary, "w", locking=False) as file:
-            fill(file)
-            file.attrs.update(
-                {
-                    "format": FORMAT,
-                    "format_version": FORMAT_VERSION,
-                    "kind": kind,
-                    "finished": int(done),
-                    "config": job.text,
-                    "config_overrides": json.dumps(job.overrides),
-                    "config_resolved": job.as_yaml(),
-                    "provenance": finished(told) if done else told,
-                    "digest": _digest(file, job.as_yaml()),
-                }
-            )
-        bring_to_disk(temporary)
-        reached("creation", 0)
-        temporary.replace(path)
-        bring_to_disk(path.parent)
-    except (OSError, ValueError, RuntimeError) as error:  # what h5py raises on a full disk varies
-        raise RunError(f"{path}: cannot be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+
+    def whole(file: h5py.File) -> None:
+        fill(file)
+        file.attrs.update(
+            {
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "kind": kind,
+                "finished": int(done),
+                "config": job.text,
+                "config_overrides": json.dumps(job.overrides),
+                "config_resolved": job.as_yaml(),
+                "provenance": finished(told) if done else told,
+                "digest": _digest(file, job.as_yaml()),
+            }
+        )
+
+    replace_hdf5(path, whole)
 
 
 def _digest(file: h5py.File, resolved: str) -> str:

@@ -22,7 +22,7 @@ from dsm_hpc.errors import InputError, RunError, Stopped
 from dsm_hpc.faults import reached
 from dsm_hpc.parallel.world import World
 from dsm_hpc.storage.boxes import boxes
-from dsm_hpc.storage.disk import bring_to_disk
+from dsm_hpc.storage.disk import bring_to_disk, replace_hdf5
 from dsm_hpc.storage.layout import BUFFER_BYTES, FORMAT, FORMAT_VERSION, Layout, Variable
 from dsm_hpc.storage.provenance import as_text, finished
 from dsm_hpc.storage.reading import Header, values
@@ -71,18 +71,19 @@ def create(
 
     before : what to do when nothing can fail any more, just before the file is in its place.
     """
-    _replace(path, layout, attributes, lambda file: None, before)
+    replace_hdf5(path, lambda file: _begin(file, layout, attributes), before)
 
 
 def extend(begun: Header, layout: Layout, attributes: dict[str, Any], times: int) -> None:
     """Replaces a results file by one with the same data up to its first `times` measurement times, and room
     for what follows.  Only rank 0 calls this."""
 
-    def copy(file: h5py.File) -> None:
+    def fill(file: h5py.File) -> None:
+        _begin(file, layout, attributes)
         for variable in layout.variables:
             _copy(begun, file[variable.name], variable, times)
 
-    _replace(begun.path, layout, attributes, copy, lambda: None)
+    replace_hdf5(begun.path, fill)
 
 
 def _copy(begun: Header, new: h5py.Dataset, variable: Variable, times: int) -> None:
@@ -95,35 +96,10 @@ def _copy(begun: Header, new: h5py.Dataset, variable: Variable, times: int) -> N
         new[(slice(first, first + part), *kept)] = old[(slice(None), *kept)]
 
 
-def _replace(
-    path: Path,
-    layout: Layout,
-    attributes: dict[str, Any],
-    fill: Callable[[h5py.File], None],
-    before: Callable[[], None],
-) -> None:
-    path = path.resolve()  # a link stays a link
-    temporary = path.with_name(f".{path.name}.tmp")  # one that a kill left behind is used again
-    try:
-        with h5py.File(temporary, "w", locking=False) as file:
-            file.attrs.update(
-                {"format": FORMAT, "format_version": FORMAT_VERSION, "finished": 0} | attributes
-            )
-            _create_datasets(file, layout)
-            fill(file)
-        bring_to_disk(temporary)
-        reached("creation", 0)
-        before()
-        temporary.replace(path)
-        bring_to_disk(path.parent)
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # what h5py raises on a full disk depends on the moment
-        raise RunError(f"{path}: cannot be created: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+def _begin(file: h5py.File, layout: Layout, attributes: dict[str, Any]) -> None:
+    """Everything but data."""
+    file.attrs.update({"format": FORMAT, "format_version": FORMAT_VERSION, "finished": 0} | attributes)
+    _create_datasets(file, layout)
 
 
 def finish(path: Path) -> None:
