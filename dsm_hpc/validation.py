@@ -25,22 +25,22 @@ def validated(tree: Any, where: str) -> Config:
         raise InputError("\n".join(f"{where}: {line}" for line in lines)) from None
 
 
-def explain(error: dict[str, Any]) -> str:
-    """One pydantic error in the words of the input file."""
+def explain(error: dict[str, Any], root: type[Section] = Config) -> str:
+    """One pydantic error in the words of the input file; root : the model that refused it."""
     path = [str(part) for part in error["loc"] if str(part) not in _KINDS]
     key = ".".join(path)
     match error["type"]:
         case "extra_forbidden":
-            return _explain_unknown(path)
+            return _explain_unknown(path, root)
         case "missing":
             return f"{key}: required, but not given"
         case "value_error":
             return f"{key}: {error['ctx']['error']}" if key else str(error["ctx"]["error"])
         case "union_tag_not_found":
-            chooser, kinds = _chooser(path)
+            chooser, kinds = _chooser(path, root)
             return f"{key}.{chooser}: required, but not given: allowed are {kinds}"
         case "union_tag_invalid":
-            chooser, kinds = _chooser(path)
+            chooser, kinds = _chooser(path, root)
             return f"{key}.{chooser}: {error['ctx']['tag']!r} is not known: allowed are {kinds}"
     message = (
         error["msg"]
@@ -54,10 +54,10 @@ def explain(error: dict[str, Any]) -> str:
     return f"{key}: {_shown(error['input'])} is not allowed: {message[0].lower()}{message[1:]}"
 
 
-def _explain_unknown(path: list[str]) -> str:
-    known = _keys_at(path[:-1])
+def _explain_unknown(path: list[str], root: type[Section]) -> str:
+    known = _keys_at(path[:-1], root)
     close = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
-    elsewhere = [where for where in _all_keys() if where.rpartition(".")[2] == path[-1]]
+    elsewhere = [where for where in _all_keys(root) if where.rpartition(".")[2] == path[-1]]
     if path[-1] in known:  # a key of another kind of the same section
         hint = f"the kind chosen here has no {path[-1]}"
     elif close:
@@ -69,9 +69,9 @@ def _explain_unknown(path: list[str]) -> str:
     return f"{'.'.join(path)}: unknown key; {hint}"
 
 
-def _models_at(path: list[str]) -> list[type[Section]]:
+def _models_at(path: list[str], root: type[Section]) -> list[type[Section]]:
     """The models that may stand at a key path (several where `kind` chooses)."""
-    models: list[type[Section]] = [Config]
+    models = [root]
     for part in path:
         found: list[type[Section]] = []
         for model in models:
@@ -87,16 +87,16 @@ def _sections_in(annotation: Any) -> list[type[Section]]:
     return [section for part in get_args(annotation) for section in _sections_in(part)]
 
 
-def _keys_at(path: list[str]) -> list[str]:
-    keys = dict.fromkeys(key for model in _models_at(path) for key in model.model_fields)
+def _keys_at(path: list[str], root: type[Section]) -> list[str]:
+    keys = dict.fromkeys(key for model in _models_at(path, root) for key in model.model_fields)
     return [*keys, "scan"] if not path else list(keys)
 
 
-def _all_keys(path: tuple[str, ...] = ()) -> Iterator[str]:
-    for key in _keys_at(list(path)):
+def _all_keys(root: type[Section], path: tuple[str, ...] = ()) -> Iterator[str]:
+    for key in _keys_at(list(path), root):
         yield ".".join([*path, key])
         if key != "scan":
-            yield from _all_keys((*path, key))
+            yield from _all_keys(root, (*path, key))
 
 
 _KINDS = {"iid", "hidden_manifold", "file", "log", "linear", "list", "geometric", "adaptive"} | {
@@ -107,9 +107,9 @@ _KINDS = {"iid", "hidden_manifold", "file", "log", "linear", "list", "geometric"
 """Words that pydantic puts into a location to say which member of a union it tried."""
 
 
-def _chooser(path: list[str]) -> tuple[str, str]:
+def _chooser(path: list[str], root: type[Section]) -> tuple[str, str]:
     """The key that chooses among the models at a path, and what it may be."""
-    models = _models_at(path)
+    models = _models_at(path, root)
     chooser = next(key for key in ("kind", "ladder") if key in models[0].model_fields)
     return chooser, ", ".join(get_args(model.model_fields[chooser].annotation)[0] for model in models)
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from dsm_hpc.config import Section, first_repeated
+from dsm_hpc.config import first_repeated
 from dsm_hpc.errors import InputError
 from dsm_hpc.manifold.config import ManifoldConfig
 from dsm_hpc.tree import assign, changed, copied, read_text
@@ -108,32 +108,8 @@ def validated(tree: Any, where: str) -> ManifoldConfig:
     try:
         return ManifoldConfig.model_validate(tree)
     except ValidationError as error:
-        lines = dict.fromkeys(_in_words(dict(item)) for item in error.errors())
+        lines = dict.fromkeys(explain(dict(item), ManifoldConfig) for item in error.errors())
         raise InputError("\n".join(f"{where}: {line}" for line in lines)) from None
-
-
-def _in_words(error: dict[str, Any]) -> str:
-    if error["type"] != "extra_forbidden":
-        return explain(error)
-    path = [str(part) for part in error["loc"] if part not in ("log", "linear")]
-    allowed = ", ".join(_keys_at(path[:-1]))
-    return f"{'.'.join(path)}: unknown key; allowed here are {allowed}"
-
-
-def _keys_at(path: list[str]) -> list[str]:
-    """Keys of a section; of `schedule.measurements`, those of all its kinds."""
-    found: list[type[Section]] = [ManifoldConfig]
-    for part in path:
-        kinds = [_sections_in(model.model_fields[part].annotation) for model in found]
-        found = [model for models in kinds for model in models]
-    return [*dict.fromkeys(key for model in found for key in model.model_fields), *["scan"] * (not path)]
-
-
-def _sections_in(annotation: Any) -> list[type[Section]]:
-    """The sections in an annotation."""
-    if isinstance(annotation, type):
-        return [annotation] if issubclass(annotation, Section) else []
-    return [model for part in getattr(annotation, "__args__", ()) for model in _sections_in(part)]
 
 
 # ---------------------------------------------------------------------------------------------- scan
