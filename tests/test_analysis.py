@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from dsm_hpc.analysis.plots import KINDS, ONE_FILE, SUFFIXES, plot
-from dsm_hpc.analysis.results import open_results
+from dsm_hpc.analysis.results import load
 from dsm_hpc.analysis.scan import varied
 from dsm_hpc.analysis.statements import exchangeability, heterogeneity, merging
 from dsm_hpc.analysis.statistics import contrast, estimate, in_errors, middle_layers, window, windowed
@@ -96,7 +96,7 @@ def standard_error(values: Any) -> Any:
 
 class TestStatistics:
     def test_mean_and_error_over_samples(self, file: Path) -> None:
-        results = open_results(file)
+        results = load(file)
         times = window(results)
         assert times is not None
         assert (times.first, times.last, times.measurements) == (4, 8, IN_WINDOW)
@@ -107,7 +107,7 @@ class TestStatistics:
 
     def test_clones_and_times_do_not_count_as_samples(self, file: Path) -> None:
         """Four times the clones must not halve the error."""
-        results = open_results(file)
+        results = load(file)
         energy = windowed(results, "energy", window(results)).sel(start="random").isel(beta=0)
         assert float(estimate(energy).error) == pytest.approx(20 / np.sqrt(3))
 
@@ -136,7 +136,7 @@ class TestStatistics:
         # One sample has nothing yet, and one clone lags behind.
         values["energy"][0] = np.nan
         values["energy"][1, 0, 0, 0, 2] = np.nan
-        results = open_results(write(tmp_path / "running.h5", config, values, finished=False))
+        results = load(write(tmp_path / "running.h5", config, values, finished=False))
         times = window(results)
         assert times is not None
         assert (times.first, times.last, times.measurements) == (2, 4, 2)
@@ -188,9 +188,10 @@ class TestStatements:
     def test_merging(self) -> None:
         """Two layers, three samples: Student's t with 2 degrees of freedom exceeds 6.2053 with 2 x 1.25 %."""
         planted = self.profile([[0.5, 0.9], [0.7, 0.8], [0.6, 0.7]])
-        joint = np.sqrt(2) * 0.1 / np.sqrt(3)
-        assert merging(planted, planted + 6.1 * joint)["merged"] is True
-        statement = merging(planted, planted - 6.3 * joint)
+        scatter = self.profile([[-0.01, 0.01], [0.01, 0.0], [0.0, -0.01]])
+        error = 0.01 / np.sqrt(3)
+        assert merging(planted, planted + scatter + 6.1 * error)["merged"] is True
+        statement = merging(planted, planted + scatter - 6.3 * error)
         assert statement["merged"] is False
         assert statement["largest"]["in_errors"] == pytest.approx(6.3)
 
@@ -276,7 +277,7 @@ class TestTables:
         files = []
         for train in (10, 20):
             config = configuration(patterns={"train": train})
-            files.append(open_results(write(tmp_path / f"{train}.h5", config, filled(config))))
+            files.append(load(write(tmp_path / f"{train}.h5", config, filled(config))))
         assert varied(files) == {"patterns.train": [10, 20]}
 
 
@@ -293,7 +294,7 @@ def scan(folder: Path, section: str, key: str, values: list[Any]) -> list[Path]:
 
 class TestOpening:
     def test_variable(self, file: Path) -> None:
-        results = open_results(file)
+        results = load(file)
         values = results.variable("autocorrelation/q")
         assert values.dims == ("sample", "start", "clone", "beta", "waiting", "time", "layer")
         assert values["start"].values.tolist() == ["planted", "random"]
@@ -308,23 +309,23 @@ class TestOpening:
 
     def test_missing(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"nowhere\.h5: cannot be read: No such file"):
-            open_results(tmp_path / "nowhere.h5")
+            load(tmp_path / "nowhere.h5")
         with pytest.raises(InputError, match="Is a directory"):
-            open_results(tmp_path)
+            load(tmp_path)
 
     @pytest.mark.parametrize(("content", "found"), [(b"", "is empty"), (b"name: x\n", "is not an HDF5 file")])
     def test_not_hdf5(self, tmp_path: Path, content: bytes, found: str) -> None:
         path = tmp_path / "x.h5"
         path.write_bytes(content)
         with pytest.raises(InputError, match=found):
-            open_results(path)
+            load(path)
 
     @pytest.mark.parametrize("part", [0.001, 0.3, 0.99])
     def test_truncated(self, file: Path, part: float) -> None:
         content = file.read_bytes()
         file.write_bytes(content[: int(part * len(content))])
         with pytest.raises(InputError, match=r"known\.h5: the HDF5 file is (truncated|damaged)") as error:
-            open_results(file)
+            load(file)
         assert len(str(error.value).splitlines()) == 1
 
     def test_foreign(self, tmp_path: Path) -> None:
@@ -332,7 +333,7 @@ class TestOpening:
         with h5py.File(path, "w") as foreign:
             foreign["x"] = [1, 2]
         with pytest.raises(InputError, match="no attribute `format`"):
-            open_results(path)
+            load(path)
 
     @pytest.mark.parametrize(
         ("name", "value", "found"),
@@ -349,13 +350,13 @@ class TestOpening:
         with h5py.File(file, "r+") as results:
             results.attrs[name] = value
         with pytest.raises(InputError, match=found):
-            open_results(file)
+            load(file)
 
     def test_missing_dataset(self, file: Path) -> None:
         with h5py.File(file, "r+") as results:
             del results["teacher/r"]
         with pytest.raises(InputError, match="the dataset teacher/r is missing"):
-            open_results(file)
+            load(file)
 
     def test_a_size_that_is_only_announced(self, file: Path) -> None:
         """A few bytes that promise 8 TB must be refused before anything is read."""
@@ -363,7 +364,7 @@ class TestOpening:
             del results["energy"]
             results.create_dataset("energy", (3, 2, 2, 1, 10**11), "f8")
         with pytest.raises(InputError, match="announces"):
-            open_results(file)
+            load(file)
 
     def test_a_configuration_of_another_size(self, file: Path) -> None:
         """Nor may a configuration make the reader build axes of its size."""
@@ -371,7 +372,7 @@ class TestOpening:
         with h5py.File(file, "r+") as results:
             results.attrs["config_resolved"] = huge.as_yaml()
         with pytest.raises(InputError, match="the axis sample has 3 values, the configuration 200000"):
-            open_results(file)
+            load(file)
 
 
 PLAIN = sorted(set(KINDS) - {"generalization", "exchange", "free_energy", "manifold"})
@@ -387,7 +388,7 @@ class TestPlots:
         assert output.stat().st_size > 10_000
         assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".tmp")] == []
 
-    @pytest.mark.parametrize("kind", PLAIN)
+    @pytest.mark.parametrize("kind", sorted({*PLAIN} - {"distribution"}))
     def test_kinds_of_a_small_run(self, tmp_path: Path, kind: str) -> None:
         """One layer, one sample, one clone, one start, half measured."""
         config = configuration(

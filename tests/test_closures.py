@@ -14,7 +14,7 @@ from test_analysis import filled, write
 from dsm_hpc import cli
 from dsm_hpc.analysis.closures import against_theory
 from dsm_hpc.analysis.figures import generalization, profile
-from dsm_hpc.analysis.results import open_results
+from dsm_hpc.analysis.results import load
 from dsm_hpc.errors import InputError
 
 BOTH = ("cavity", "dense_limit")
@@ -40,7 +40,7 @@ def simulated(path: Path, closure: str = "cavity", **changes: Any) -> Path:
 
 
 def test_deviations_are_measured_less_predicted_in_standard_errors(tmp_path: Path) -> None:
-    found = against_theory(open_results(simulated(tmp_path / "x.h5")), BOTH)
+    found = against_theory(load(simulated(tmp_path / "x.h5")), BOTH)
     assert found is not None
     error = np.std(SPREAD, axis=0, ddof=1) / np.sqrt(3)
     for closure in BOTH:
@@ -57,7 +57,7 @@ def test_deviations_are_measured_less_predicted_in_standard_errors(tmp_path: Pat
 
 @pytest.mark.parametrize("closure", BOTH)
 def test_the_closure_that_made_the_data_is_supported(tmp_path: Path, closure: str) -> None:
-    found = against_theory(open_results(simulated(tmp_path / "x.h5", closure)), BOTH)
+    found = against_theory(load(simulated(tmp_path / "x.h5", closure)), BOTH)
     assert found is not None
     assert found["supports"] == {"planted": closure}
 
@@ -78,11 +78,11 @@ def test_analyze_prints_the_deviations(tmp_path: Path, capsys: pytest.CaptureFix
 def test_theory_is_not_of_finite_temperature(tmp_path: Path) -> None:
     path = simulated(tmp_path / "x.h5", dynamics={"betas": [2.0]})
     with pytest.raises(InputError, match=r"is of students with E = 0; .* ends at beta = 2"):
-        against_theory(open_results(path), BOTH)
+        against_theory(load(path), BOTH)
 
 
 def test_the_profile_shows_the_predictions(tmp_path: Path) -> None:
-    results = open_results(simulated(tmp_path / "x.h5"))
+    results = load(simulated(tmp_path / "x.h5"))
     figure = profile.draw([results], BOTH)
     lines = [line.get_ydata() for line in figure.axes[0].get_lines() if line.get_color() == "black"]
     assert len(lines) == 2
@@ -92,7 +92,7 @@ def test_the_profile_shows_the_predictions(tmp_path: Path) -> None:
 
 def test_generalization_shows_the_predictions(tmp_path: Path) -> None:
     """forward: r_test(l) = (2/pi) asin(q_l r_test(l - 1)), error (1 - r_test(L)) / 2."""
-    files = [open_results(simulated(tmp_path / f"{train}.h5", patterns__train=train)) for train in (40, 80)]
+    files = [load(simulated(tmp_path / f"{train}.h5", patterns__train=train)) for train in (40, 80)]
     figure = generalization.draw(files, ("cavity",))
     line = next(line for line in figure.axes[0].get_lines() if line.get_color() == "black")
     first = 2 / np.pi * np.arcsin(Q["cavity"][0])
@@ -105,7 +105,10 @@ def test_generalization_shows_the_predictions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["plot", "x.h5", "--kind", "loops", "-o", "x.png", "--theory", "cavity"], "shown by --kind profile"),
+        (
+            ["plot", "x.h5", "--kind", "exchange", "-o", "x.png", "--theory", "cavity"],
+            "shown by --kind profile",
+        ),
         (["analyze", "x.h5", "--theory", "mean_field"], "allowed are cavity, dense_limit"),
         (["theory", "--depth", "0", "--alpha", "4"], "0"),
         (["theory", "--depth", "2", "--alpha", "-1"], "-1"),

@@ -33,7 +33,7 @@ from dsm_hpc.analysis.free_energy import (
     uncorrelated,
 )
 from dsm_hpc.analysis.plots import plot
-from dsm_hpc.analysis.results import open_results
+from dsm_hpc.analysis.results import load
 from dsm_hpc.analysis.tables import analyze
 from dsm_hpc.config import Config
 from dsm_hpc.errors import InputError
@@ -162,7 +162,7 @@ def tempered(process: Indices, reverse: bool = False, **changes: Any) -> tuple[C
 class TestIndexProcess:
     @pytest.mark.parametrize("reverse", [False, True], ids=["hot first", "cold first"])
     def test_barrier_and_round_trips(self, process: Indices, tmp_path: Path, reverse: bool) -> None:
-        numbers = exchange(open_results(write(tmp_path / "x.h5", *tempered(process, reverse))))
+        numbers = exchange(load(write(tmp_path / "x.h5", *tempered(process, reverse))))
         assert numbers is not None
         assert numbers["betas"] == BETAS
         predicted = 1 / (2 + 2 * (REJECTION / (1 - REJECTION)).sum())
@@ -196,7 +196,7 @@ class TestIndexProcess:
     @pytest.mark.parametrize("reverse", [False, True], ids=["hot first", "cold first"])
     def test_ways(self, process: Indices, tmp_path: Path, reverse: bool) -> None:
         """Whatever the order of the file, column n is the replica that began n rungs above the hottest."""
-        results = open_results(write(tmp_path / "x.h5", *tempered(process, reverse)))
+        results = load(write(tmp_path / "x.h5", *tempered(process, reverse)))
         seats = _seats(results, "random")
         np.testing.assert_array_equal(seats.isel(time=0), np.arange(len(BETAS)))
         random = process.permutation.reshape(SAMPLES, 2, 2, -1)[0, 1, 0]
@@ -289,7 +289,7 @@ class TestExchangeText:
     def test_damaged_tuning(self, process: Indices, tmp_path: Path, told: str) -> None:
         path = write(tmp_path / "x.h5", *tempered(process), ladder_tuning=told)
         with pytest.raises(InputError, match="damaged: the attribute `ladder_tuning`"):
-            tuning(open_results(path))
+            tuning(load(path))
 
 
 # ---------------------------------------------------------------------------------------- a known spectrum
@@ -331,7 +331,7 @@ class TestFreeEnergy:
         betas = BETAS[::-1] if reverse else BETAS
         energies = drawn(machine.energies, betas, (32, 2, 1, TIMES), seed=3)
         path = write(tmp_path / "x.h5", configuration(betas, 32, 1), {"energy": energies})
-        numbers = free_energy(open_results(path))
+        numbers = free_energy(load(path))
         assert numbers is not None
         exact = log_z(machine.energies, BETAS) / WEIGHTS
         count = np.count_nonzero(machine.energies == 0)
@@ -356,7 +356,7 @@ class TestFreeEnergy:
         wrong = [1.2 * beta for beta in BETAS]
         energies = drawn(machine.energies, wrong, (32, 2, 1, TIMES), seed=3)
         path = write(tmp_path / "x.h5", configuration(BETAS, 32, 1), {"energy": energies})
-        numbers = free_energy(open_results(path))
+        numbers = free_energy(load(path))
         assert numbers is not None
         exact = log_z(machine.energies, BETAS) / WEIGHTS
         for start in numbers["starts"].values():
@@ -529,7 +529,7 @@ class TestFiles:
         assert not {"exchange", "free_energy"} & set(numbers["files"][0])
         assert "Exchange" not in text
         assert "Free energy" not in text
-        assert exchange(open_results(path)) is free_energy(open_results(path)) is None
+        assert exchange(load(path)) is free_energy(load(path)) is None
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_nothing_measured(self, tmp_path: Path, kind: str) -> None:

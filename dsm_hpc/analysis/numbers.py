@@ -5,6 +5,8 @@ from typing import Any
 
 import xarray as xr
 
+from dsm_hpc.analysis.derived import derived
+from dsm_hpc.analysis.equilibrium import equilibrium
 from dsm_hpc.analysis.exchange import exchange
 from dsm_hpc.analysis.free_energy import free_energy
 from dsm_hpc.analysis.results import Results
@@ -28,6 +30,7 @@ def file_numbers(results: Results) -> dict[str, Any]:
         **description(results),
         "time": None if times is None else times.last,
         "window": None if times is None else vars(times),
+        "equilibrium": equilibrium(results),
         "betas": [] if times is None else _betas(results, times),
         "loops": _loops(results),
         **{name: _all_listed(tree) for name, tree in _ladder(results).items() if tree is not None},
@@ -105,6 +108,7 @@ def _start(averages: Averages) -> dict[str, Any]:
     numbers: dict[str, Any] = {name: _listed(estimate(values)) for name, values in averages.items()}
     parts = {"q_first": q.isel(layer=0), "q_middle": middle(q), "q_last": q.isel(layer=-1)}
     numbers |= {name: _listed(estimate(values)) for name, values in parts.items()}
+    numbers["derived"] = derived(q, averages["teacher/r_test"])
     if q.sizes["layer"] >= 3:
         numbers["heterogeneity"] = heterogeneity(q)
     if "clones/q_aligned" in averages:

@@ -68,7 +68,7 @@ class Results:
         )
 
 
-def open_results(path: Path) -> Results:
+def load(path: Path) -> Results:
     """Checks that `path` is a results file of this program and reads what describes the run.
 
     Raises InputError, in one line that names the file, what was found and what is allowed.

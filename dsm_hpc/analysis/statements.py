@@ -14,9 +14,7 @@ from dsm_hpc.analysis.statistics import (
     Estimate,
     contrast,
     ends_above_middle,
-    estimate,
     in_errors,
-    joint_difference,
 )
 
 SIGNIFICANT = 2.0
@@ -45,8 +43,11 @@ def heterogeneity(q: xr.DataArray) -> dict[str, Any]:
 
 
 def merging(planted: xr.DataArray, random: xr.DataArray) -> dict[str, Any]:
-    """Whether planted and random start have met.  Arguments: aligned teacher overlap q, (sample, layer)."""
-    statement = _by_layer(joint_difference(estimate(planted), estimate(random)))
+    """Whether planted and random start have met.
+
+    Arguments: aligned teacher overlap q, (sample, layer); paired over samples, as they share their teacher.
+    """
+    statement = _by_layer(contrast(planted, random))
     merged = _agree(statement)
     words = {
         True: "no difference is seen, so they have merged",

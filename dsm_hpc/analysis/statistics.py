@@ -58,6 +58,24 @@ def window(results: Results) -> Window | None:
     return Window(int(kept[0]), int(kept[-1]), len(kept))
 
 
+def doublings(results: Results) -> list[Window]:
+    """Windows that double in time, oldest first: ..., t/8 <= . < t/4, t/4 <= . < t/2, t/2 <= . <= t.
+
+    t is the time of the last measurement; the last window is `window`.  They go back to the first one without
+    a measurement, and leave out t = 0.
+    """
+    last = window(results)
+    if last is None or last.last == 0:
+        return [] if last is None else [last]
+    found, times = [last], results.layout.coordinates["time"]
+    while True:
+        half = 2 ** len(found)
+        kept = times[(times > 0) & (2 * half * times >= last.last) & (half * times < last.last)]
+        if not len(kept):
+            return found[::-1]
+        found.append(Window(int(kept[0]), int(kept[-1]), len(kept)))
+
+
 def per_sample(values: xr.DataArray, within: tuple[str, ...] = WITHIN_SAMPLE) -> xr.DataArray:
     """One value per sample: the mean over clones or pairs, and over times where there are any."""
     return values.mean([axis for axis in within if axis in values.dims], skipna=True)
@@ -85,12 +103,6 @@ def course(results: Results, name: str) -> Estimate:
 def contrast(a: xr.DataArray, b: xr.DataArray) -> Estimate:
     """The paired difference a - b over samples; a sample that lacks either drops out."""
     return estimate(a - b)
-
-
-def joint_difference(a: Estimate, b: Estimate) -> Estimate:
-    """The difference of two means, with the joint standard error sqrt(error_a^2 + error_b^2)."""
-    fewer = a.samples.where(a.samples < b.samples, b.samples)
-    return Estimate(a.mean - b.mean, (a.error**2 + b.error**2) ** 0.5, fewer)
 
 
 def in_errors(difference: float, error: float) -> float:

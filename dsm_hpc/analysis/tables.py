@@ -7,9 +7,9 @@ from dsm_hpc.analysis.closures import against_theory, closures_text
 from dsm_hpc.analysis.exchange import exchange_text
 from dsm_hpc.analysis.free_energy import free_energy_text
 from dsm_hpc.analysis.numbers import file_numbers, plain
-from dsm_hpc.analysis.results import Results, open_results
+from dsm_hpc.analysis.results import Results, load
 from dsm_hpc.analysis.scan import short, varied
-from dsm_hpc.analysis.sentences import loops, statements
+from dsm_hpc.analysis.sentences import equilibrium, loops, statements
 from dsm_hpc.presentation.wording import WIDTH, column, counted, inputs, parameter, table, with_error
 
 _PROFILE_COLUMNS = {
@@ -35,7 +35,7 @@ def analyze(paths: list[Path], closures: tuple[str, ...] = ()) -> tuple[str, dic
     closures : of the theory that the data are compared with.
     Raises InputError if a file is not a results file, or theory does not describe it.
     """
-    files = [open_results(path) for path in paths]
+    files = [load(path) for path in paths]
     numbers: dict[str, Any] = {"files": [_numbers(results, closures) for results in files]}
     text = [_file(entry) for entry in numbers["files"]]
     if len(files) > 1:
@@ -55,7 +55,8 @@ def _numbers(results: Results, closures: tuple[str, ...]) -> dict[str, Any]:
 def _file(entry: dict[str, Any]) -> str:
     if not entry["betas"]:
         return "\n".join([*_heading(entry), "  nothing has been measured yet"])
-    blocks = [_beta(entry, beta) for beta in entry["betas"]]
+    blocks = ["\n".join([*_heading(entry), "", equilibrium(entry["equilibrium"])])]
+    blocks += [_beta(entry, beta) for beta in entry["betas"]]
     if "exchange" in entry:
         blocks += [exchange_text(entry["exchange"]), free_energy_text(entry["free_energy"])]
     if entry.get("theory"):
@@ -123,9 +124,10 @@ def _summary(files: list[Results], entries: list[dict[str, Any]]) -> dict[str, A
             "beta": beta["beta"],
             "start": start,
             **{name: numbers[name] for name in _SUMMARY_COLUMNS.values()},
+            "verdict": verdict["verdict"],
         }
         for place, entry in enumerate(entries)
-        for beta in entry["betas"]
+        for beta, verdict in zip(entry["betas"], entry["equilibrium"]["betas"], strict=True)
         for start, numbers in beta["starts"].items()
     ]
     return {"parameters": list(parameters), "rows": rows}
@@ -139,10 +141,10 @@ def _summary_table(summary: dict[str, Any]) -> str:
     for name in _SUMMARY_COLUMNS.values():
         values = [row[name] for row in summary["rows"]]
         columns.append(column([value["mean"] for value in values], [value["error"] for value in values]))
+    columns.append([row["verdict"] for row in summary["rows"]])
     title = "Summary: aligned q of student and teacher in the first, middle and last layer"
-    return "\n".join(
-        [title, "=" * len(title), table([*map(short, keys), "start", *_SUMMARY_COLUMNS], _lines(columns))]
-    )
+    titles = [*map(short, keys), "start", *_SUMMARY_COLUMNS, "verdict"]
+    return "\n".join([title, "=" * len(title), table(titles, _lines(columns))])
 
 
 def _lines(columns: list[list[str]]) -> list[list[str]]:

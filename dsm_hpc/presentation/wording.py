@@ -35,10 +35,10 @@ def _decimals(error: float) -> int:
     return max(DECIMALS, min(1 - floor(log10(error)), MOST_DECIMALS))
 
 
-def in_words(difference: dict[str, Any], kind: str = "") -> str:
+def in_words(difference: dict[str, Any]) -> str:
     """A difference with its error and in standard errors."""
     errors = difference["in_errors"]
-    relative = f" ({errors:+z.1f} {kind}standard errors)" if not isnan(errors) else ""
+    relative = f" ({errors:+z.1f} standard errors)" if not isnan(errors) else ""
     return with_error(difference["difference"], difference["error"]) + relative
 
 

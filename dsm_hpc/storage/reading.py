@@ -105,6 +105,18 @@ def values(
     return data.reshape(count, *row)
 
 
+def part(header: Header, variable: Variable, key: tuple[int | slice, ...]) -> NDArray[np.float64]:
+    """`values(header, variable)[key]`, of which little more than these values is read."""
+    shape = header.layout.shape(variable.dimensions)
+    try:
+        data = np.memmap(header.path, "<f8", "r", header.places[variable.name], shape)
+    except OSError as error:
+        raise InputError(f"{header.path}: cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise InputError(f"{header.path}: truncated: it ends in {variable.name}") from None
+    return np.array(data[key])
+
+
 # ---------------------------------------------------------------------------------------------- the file
 
 

@@ -44,7 +44,7 @@ from hypothesis import strategies as st
 
 from dsm_hpc import footprint, inputfile, restoring, status
 from dsm_hpc.analysis.plots import plot
-from dsm_hpc.analysis.results import open_results
+from dsm_hpc.analysis.results import load
 from dsm_hpc.analysis.tables import analyze
 from dsm_hpc.burn_in import BurnIn
 from dsm_hpc.config import Config
@@ -457,7 +457,8 @@ def _damage(raw: bytearray, at: int, chance: random.Random) -> None:
 
 # ---------------------------------------------------------------------------------------------- trees
 
-_NAMES = sorted({word for key in _all_keys() for word in key.split(".")} | {"from", "Width", "", "é", "0"})
+_KEYS = sorted(_all_keys(Config))
+_NAMES = sorted({word for key in _KEYS for word in key.split(".")} | {"from", "Width", "", "é", "0"})
 
 # fmt: off
 _VALUES: tuple[Any, ...] = (
@@ -535,7 +536,6 @@ def _changed(tree: Any, chance: random.Random, names: list[str] = _NAMES) -> Any
     return tree
 
 
-_KEYS = sorted(_all_keys())
 
 
 def _with_keys(tree: Any, chance: random.Random) -> Any:
@@ -591,7 +591,7 @@ _trees = _section(
         extended_from=st.lists(st.integers(0)),
     ),
     output=_section(mode=st.just("gather"), checkpoint_every=st.from_regex(r"[0-9.]{1,20} ?[a-z]{1,3}\Z")),
-    scan=st.dictionaries(st.sampled_from(sorted(_all_keys())), st.lists(_some, max_size=4), max_size=3),
+    scan=st.dictionaries(st.sampled_from(sorted(_all_keys(Config))), st.lists(_some, max_size=4), max_size=3),
 )
 _generated: list[Any] = []
 
@@ -917,7 +917,7 @@ _STRUCTURES = (
 
 def _use_results(chance: random.Random) -> None:
     """All that is ever read of a results file; some also as `dsm status` and `dsm resume` do."""
-    found = open_results(FILE)
+    found = load(FILE)
     for variable in found.layout.variables:
         reading.values(found.header, variable)
     resumed(found.provenance, 0, ["here"])
