@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -32,7 +32,12 @@ STARTED = time.time()
 """When this process began; --walltime counts from here."""
 
 _KINDS = (
-    "profile, generalization, relaxation, autocorrelation, acceptance, loops, exchange, free_energy, manifold"
+    "profile, generalization, loops, evolution, relaxation, equilibration, distribution, autocorrelation, "
+    "acceptance, exchange, free_energy, manifold"
+)
+
+_TABLES = (
+    "teacher (default), clones, energy, acceptance, autocorrelation, loops, swaps, round_trips, permutation"
 )
 
 ROOT_SPEAKS = 5.0
@@ -81,6 +86,8 @@ def validate(options: argparse.Namespace) -> None:
     from dsm_hpc.manifold.inputfile import is_manifold_input
 
     if is_manifold_input(options.input):
+        if options.calibrate:
+            raise InputError("--calibrate: is not for inputs of the hidden manifold model")
         from dsm_hpc.manifold.inputfile import load
         from dsm_hpc.manifold.layout import describe as describe_manifold
 
@@ -93,6 +100,24 @@ def validate(options: argparse.Namespace) -> None:
     for point in job.points:
         check_inputs(point.config)
     print(describe(job, options.ranks))
+    if options.calibrate:
+        _calibrate(job, options.ranks)
+
+
+def _calibrate(job: "Job", ranks: int) -> None:
+    """Announces the time of every point, and of the whole job."""
+    from dsm_hpc.calibration import BUDGET, calibrate, in_words, span
+    from dsm_hpc.footprint import check_memory
+
+    total = 0.0
+    for point in job.points:
+        check_memory(point.config)
+        found = calibrate(point.config, ranks, BUDGET / len(job.points))
+        total += found.total
+        print(f"\n# point {point.name}" if job.is_scan else "")
+        print(in_words(point.config, found), flush=True)
+    if job.is_scan:
+        print(f"\ntime of all points: {span(total)}, one after the other")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -222,6 +247,15 @@ def status(options: argparse.Namespace) -> None:
     _tell(options.json, "\n".join(map(in_words, statuses)), numbers)
 
 
+def watch(options: argparse.Namespace) -> None:
+    """A live view of running jobs."""
+    with suppress(KeyboardInterrupt):  # the user has seen enough
+        from dsm_hpc.live import EVERY
+        from dsm_hpc.live import watch as show
+
+        show(options.results, options.every or EVERY)
+
+
 def analyze(options: argparse.Namespace) -> None:
     """Tables with error bars."""
     from dsm_hpc.analysis.tables import analyze as tables
@@ -235,6 +269,21 @@ def plot(options: argparse.Namespace) -> None:
 
     draw(options.results, options.kind, options.output, options.theory)
     print(f"{options.output}: {options.kind} of {', '.join(str(path) for path in options.results)}")
+
+
+def report(options: argparse.Namespace) -> None:
+    """One page of everything."""
+    from dsm_hpc.analysis.report import report as write
+
+    write(options.results, options.output, options.theory)
+    print(f"{options.output}: report of {', '.join(str(path) for path in options.results)}")
+
+
+def export(options: argparse.Namespace) -> None:
+    """Results for other programs."""
+    from dsm_hpc.analysis.export import export as write
+
+    print(write(options.results, options.output, options.table, options.overwrite))
 
 
 def theory(options: argparse.Namespace) -> None:
@@ -360,7 +409,10 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("input", type=Path, nargs="?", metavar="INPUT.yaml")
     _add_set(verb)
     verb.add_argument(
-        "--ranks", type=_positive, default=1, metavar="P", help="announce memory for so many ranks"
+        "--ranks", type=_positive, default=1, metavar="P", help="announce memory and time for so many ranks"
+    )
+    verb.add_argument(
+        "--calibrate", action="store_true", help="measure a few sweeps here and announce the time of the run"
     )
     verb.add_argument("--schema", action="store_true", help="print the JSON schema of the input file")
     verb.set_defaults(verb=validate)
@@ -388,6 +440,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_json(verb)
     verb.set_defaults(verb=status)
 
+    verb = verbs.add_parser("watch", help="a live view of a run in the terminal, until it is finished")
+    verb.add_argument("results", type=Path, metavar="OUT.h5", help="or the folder of a scan")
+    verb.add_argument(
+        "--every", type=_duration, metavar="DURATION", help="time between two looks, `5 s` (default: 2 s)"
+    )
+    verb.set_defaults(verb=watch)
+
     verb = verbs.add_parser("analyze", help="tables with error bars")
     verb.add_argument("results", type=Path, nargs="+", metavar="OUT.h5")
     _add_theory(verb)
@@ -400,6 +459,21 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("-o", "--output", type=Path, required=True, metavar="FIG")
     _add_theory(verb)
     verb.set_defaults(verb=plot)
+
+    verb = verbs.add_parser("report", help="one HTML page: verdict, tables, figures, input, provenance")
+    verb.add_argument("results", type=Path, nargs="+", metavar="OUT.h5")
+    verb.add_argument("-o", "--output", type=Path, required=True, metavar="REPORT.html")
+    _add_theory(verb)
+    verb.set_defaults(verb=report)
+
+    verb = verbs.add_parser("export", help="results as netCDF, or as a table in CSV")
+    verb.add_argument(
+        "results", type=Path, nargs="+", metavar="OUT.h5", help="several, or a scan's folder, are joined"
+    )
+    verb.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.nc|FILE.csv")
+    verb.add_argument("--table", metavar="TABLE", help=f"for CSV: {_TABLES}")
+    verb.add_argument("--overwrite", action="store_true", help="replace an existing FILE")
+    verb.set_defaults(verb=export)
 
     verb = verbs.add_parser("manifold", help="online learning on a hidden manifold, and its equations")
     verb.add_argument(
@@ -495,6 +569,18 @@ def _walltime(word: str) -> float:
         raise argparse.ArgumentTypeError(f"{word}: allowed are hours:minutes:seconds, as in 23:50:00")
     days, hours, minutes, seconds = (int(part or 0) for part in parts.groups())
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def _duration(word: str) -> float:
+    """Seconds."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from dsm_hpc.config import Duration
+
+    try:
+        return TypeAdapter(Duration).validate_python(word)
+    except ValidationError as error:
+        raise argparse.ArgumentTypeError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
 
 def _positive(word: str) -> int:

@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 from dsm_hpc.analysis.figures import (
     acceptance,
     autocorrelation,
+    distribution,
+    equilibration,
+    evolution,
     exchange,
     free_energy,
     generalization,
@@ -18,21 +21,24 @@ from dsm_hpc.analysis.figures import (
     profile,
     relaxation,
 )
-from dsm_hpc.analysis.results import Results, open_results
+from dsm_hpc.analysis.results import Results, load
 from dsm_hpc.errors import InputError
 from dsm_hpc.presentation.style import RC
 
 ONE_FILE: dict[str, Callable[[Results], Figure]] = {
+    "evolution": evolution.draw,
     "relaxation": relaxation.draw,
+    "equilibration": equilibration.draw,
+    "distribution": distribution.draw,
     "autocorrelation": autocorrelation.draw,
     "acceptance": acceptance.draw,
     "exchange": exchange.draw,
     "free_energy": free_energy.draw,
-    "loops": loops.draw,
 }
 SEVERAL_FILES: dict[str, Callable[[Sequence[Results], Sequence[str]], Figure]] = {
     "profile": profile.draw,
     "generalization": generalization.draw,
+    "loops": loops.draw,
 }
 """These show theory as well."""
 MANIFOLD = "manifold"
@@ -58,29 +64,31 @@ def plot(paths: list[Path], kind: str, output: Path, closures: Sequence[str] = (
         raise InputError(f"--kind {kind}: shows one results file; {len(paths)} were given")
     if kind not in SEVERAL_FILES and closures:
         raise InputError(f"--theory: is shown by --kind {', '.join(SEVERAL_FILES)} only, not by {kind}")
-    _check_output(output)
+    check_output(output)
     with rc_context(RC):
-        figure = _manifold(paths) if kind == MANIFOLD else _figure(paths, kind, closures)
+        figure = (
+            _manifold(paths) if kind == MANIFOLD else draw([load(path) for path in paths], kind, closures)
+        )
         picture = BytesIO()
         figure.savefig(picture, format=suffix)
-    _replace(output, picture.getvalue())
+    replace(output, picture.getvalue())
 
 
-def _figure(paths: list[Path], kind: str, closures: Sequence[str]) -> Figure:
-    files = [open_results(path) for path in paths]
+def draw(files: Sequence[Results], kind: str, closures: Sequence[str] = ()) -> Figure:
+    """A figure of any kind but MANIFOLD.  To be called, and saved, within the look `rc_context(RC)`."""
     return ONE_FILE[kind](files[0]) if kind in ONE_FILE else SEVERAL_FILES[kind](files, closures)
 
 
 def _manifold(paths: list[Path]) -> Figure:
     """Prints how far simulation and equations are apart, too."""
-    from dsm_hpc.manifold.plotting import draw
+    from dsm_hpc.manifold import plotting
 
-    figure, sentences = draw(paths)
+    figure, sentences = plotting.draw(paths)
     print("\n".join(sentences))
     return figure
 
 
-def _check_output(output: Path) -> None:
+def check_output(output: Path) -> None:
     """Before any work is done."""
     if output.is_dir():
         raise InputError(f"{output}: is a folder; give the name of a figure")
@@ -90,7 +98,7 @@ def _check_output(output: Path) -> None:
         raise InputError(f"{output}: no permission to write into {output.parent}")
 
 
-def _replace(output: Path, content: bytes) -> None:
+def replace(output: Path, content: bytes) -> None:
     """Writes a file in a single step: a reader sees the old one or the new one."""
     temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     try:

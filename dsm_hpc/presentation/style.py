@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -90,7 +91,7 @@ def panels(rows: int, columns: int, title: str, height: float = 2.7) -> tuple[Fi
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
-def legend(figure: Figure, handles: Sequence[Line2D], columns: int) -> None:
+def legend(figure: Figure, handles: Sequence[Artist], columns: int) -> None:
     """A legend below the panels, where it covers no data."""
     figure.legend(handles=list(handles), loc="outside lower center", ncols=columns, frameon=False)
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from dsm_hpc.analysis.results import Results
+from dsm_hpc.analysis.scan import labels
+from dsm_hpc.presentation.style import escaped
 
 SYMBOLS = {
     "width": "N",
@@ -41,3 +43,14 @@ def shared(files: Sequence[Results], *more: str) -> str:
     common = [name for name in SYMBOLS if len({value[name] for value in values}) == 1]
     words = [symbolic(name, values[0][name]) for name in common if values[0][name] is not None]
     return ", ".join([*words, *more])
+
+
+def names(files: Sequence[Results]) -> list[str]:
+    """A short name for each file in the symbols of the field, as far as these tell the files apart."""
+    values = [parameters(results) for results in files]
+    varied = [name for name in SYMBOLS if name != "alpha" and len({value[name] for value in values}) > 1]
+    words = [
+        ", ".join("iid inputs" if value[name] is None else symbolic(name, value[name]) for name in varied)
+        for value in values
+    ]
+    return words if len(set(words)) == len(files) else [escaped(label) for label in labels(files)]

@@ -8,12 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dsm_hpc.analysis.figures.parameters import shared
+from dsm_hpc.analysis.figures.parameters import names, shared
 from dsm_hpc.analysis.figures.style import curve, temperature, title
 from dsm_hpc.analysis.figures.theory import theory_handles, theory_profiles
 from dsm_hpc.analysis.measured import coldest, measured_window
 from dsm_hpc.analysis.results import Results
-from dsm_hpc.analysis.scan import labels
 from dsm_hpc.analysis.statistics import Estimate, estimate, windowed
 from dsm_hpc.presentation.style import STARTS, colours, layer_axis, legend, panels
 
@@ -82,9 +81,9 @@ def _title(files: Sequence[Results]) -> str:
 
 def _legend(files: Sequence[Results], starts: Sequence[str]) -> list[Line2D]:
     looks = {start: STARTS[start] if len(files) == 1 else STARTS[start].but(colour="0.4") for start in starts}
-    names = zip(colours(len(files)), labels(files), strict=True) if len(files) > 1 else ()
+    named = zip(colours(len(files)), names(files), strict=True) if len(files) > 1 else ()
     return [
-        *(Line2D([], [], color=colour, linewidth=2.5, label=name) for colour, name in names),
+        *(Line2D([], [], color=colour, linewidth=2.5, label=name) for colour, name in named),
         *(look.handle(f"{start}: student, teacher") for start, look in looks.items()),
         *(
             look.but(filled=False, line="none").handle(f"{start}: two clones")
