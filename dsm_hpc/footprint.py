@@ -19,6 +19,9 @@ WALKER_BYTES = 40 << 10
 """What every walker has besides its arrays that grow with the machine: blocks of random numbers, the arrays'
 own headers, its place in lists; measured."""
 
+WORD = 64
+"""Neurons per layer up to which a layer's signs are one word (kernels/words.h)."""
+
 HEADER_BYTES = 60 << 10
 """Header of a results file, measured."""
 
@@ -36,17 +39,26 @@ def walker_bytes(config: Config) -> int:
     network, train = config.network, config.patterns.train
     padded = ceil(network.width / 8) * 8
     layers = network.depth + 1
-    fully_connected = network.inputs == network.width
     weights = 8 * network.weight_count
-    above = 4 * network.depth * network.width * padded if fully_connected else 12 * network.weight_count
     by_perceptron = 4 * network.depth * network.width * 64 * _words(train)
-    by_pattern = 4 * (network.depth - 1) * train * padded
     signs = 8 * layers * network.width * _words(train)
     tests = 8 * layers * network.width * _words(config.patterns.test)
     remembered = len(layout(config).coordinates["waiting"]) * (weights + signs)
     patterns = train * (padded // 8 + 8)
-    arrays = weights + above + by_perceptron + by_pattern + signs + tests + remembered + patterns
+    arrays = weights + by_perceptron + _above_bytes(config) + signs + tests + remembered + patterns
     return WALKER_BYTES + arrays
+
+
+def _above_bytes(config: Config) -> int:
+    """What flips are followed with: tables, and a word per layer and pattern (kernels/words.h); or weights
+    seen from below, and pre-activations by pattern (kernels/propagate.h)."""
+    network, train = config.network, config.patterns.train
+    padded = ceil(network.width / 8) * 8
+    if network.width <= WORD:
+        return 64 * (network.depth - 1) * ceil(network.width / 4) * padded + 8 * (network.depth + 2) * train
+    fully_connected = network.inputs == network.width
+    above = 4 * network.depth * network.width * padded if fully_connected else 12 * network.weight_count
+    return above + 4 * (network.depth - 1) * train * padded
 
 
 def passing_bytes(config: Config) -> int:

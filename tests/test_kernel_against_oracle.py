@@ -39,22 +39,34 @@ def assert_same(student, machine):
         np.testing.assert_array_equal(student.signs[layer], oracle.words_of(signs[layer]), f"layer {layer}")
 
 
-def run_both(student, machine, beta, step, sweeps, seed, bit_generator=np.random.PCG64):
-    """Runs both from equal streams, the kernel in one call; compares every decision and what it led to."""
-    assert_same(student, machine)
-    stream, generator = bit_generator(seed), np.random.Generator(bit_generator(seed))
-    trace = np.full(sweeps * machine.weights.size, 7, np.uint8)
-    student.reset_counters()
-    student.sweep(stream, beta, step, sweeps, trace)
-    flags = np.concatenate([machine.sweep(generator, beta, step) for _ in range(sweeps)])
-    np.testing.assert_array_equal(trace, flags)
-    assert_same(student, machine)
-    assert student.proposed.sum() == len(flags)
-    assert student.accepted.sum() == flags.sum()
-    # both took the same number of draws, buffered halves included
-    np.testing.assert_array_equal(
-        np.random.Generator(stream).integers(0, 1000, 5), generator.integers(0, 1000, 5)
+def by_events(student):
+    """The same student, by the kernel that any width can have."""
+    inputs, patterns = student.signs[0], student.shape[3]
+    return kernels.Student(
+        student.wiring, student.weights, inputs, student.targets, patterns, student.ising, "events"
     )
+
+
+def run_both(student, machine, beta, step, sweeps, seed, bit_generator=np.random.PCG64):
+    """Runs both from equal streams, each kernel in one call; compares every decision and what it led to."""
+    students = [student, by_events(student)] if student.kernel == "words" else [student]
+    for one in students:
+        assert_same(one, machine)
+    generator = np.random.Generator(bit_generator(seed))
+    flags = np.concatenate([machine.sweep(generator, beta, step) for _ in range(sweeps)])
+    after = generator.integers(0, 1000, 5)
+    for one in students:
+        stream = bit_generator(seed)
+        trace = np.full(sweeps * machine.weights.size, 7, np.uint8)
+        one.reset_counters()
+        one.sweep(stream, beta, step, sweeps, trace)
+        np.testing.assert_array_equal(trace, flags)
+        assert_same(one, machine)
+        assert one.proposed.sum() == len(flags)
+        assert one.accepted.sum() == flags.sum()
+        assert one.same_state(one.recomputed())
+        # all took the same number of draws, buffered halves included
+        np.testing.assert_array_equal(np.random.Generator(stream).integers(0, 1000, 5), after)
     return flags
 
 
@@ -108,6 +120,29 @@ def test_sizes(case):
     student, machine = build(rng, **{key: value for key, value in case.items() if key != "beta"})
     sweeps = min(10, max(1, 600 // machine.weights.size))
     run_both(student, machine, beta, 0.5, sweeps, seed=case["fan_in"])
+
+
+@pytest.mark.parametrize("width", [127, 128, 129])
+def test_wide_layers(width):
+    """Around two words of neurons: more than one kernel can take as words."""
+    student, machine = build(np.random.default_rng(width), 3, width, 2, 65, "sparse", False, "random")
+    assert student.kernel == "events"
+    run_both(student, machine, 1.0, 0.5, 1, seed=width)
+
+
+@pytest.mark.parametrize(("width", "kernel"), [(64, "words"), (65, "events")])
+def test_the_kernel_is_chosen_by_size(width, kernel):
+    student, _ = build(np.random.default_rng(0), 2, width, 2, 5, "sparse", False, "random")
+    assert student.kernel == kernel
+
+
+@pytest.mark.parametrize(("width", "kernel"), [(65, "words"), (8, "guess")])
+def test_impossible_kernel(width, kernel):
+    student, _ = build(np.random.default_rng(0), 2, width, 2, 5, "sparse", False, "random")
+    with pytest.raises(
+        ValueError, match=f"'{kernel}' with {width} neurons per layer: allowed are events, words"
+    ):
+        kernels.Student(student.wiring, student.weights, student.signs[0], student.targets, 5, False, kernel)
 
 
 @pytest.mark.parametrize("beta", BETAS)
@@ -262,9 +297,14 @@ def test_ten_million_proposals_leave_no_drift():
     for number, (*shape, beta) in enumerate(MACHINES):
         student, machine = build(np.random.default_rng(number), *shape)
         stream = np.random.PCG64(number)
+        other, same = by_events(student), np.random.PCG64(number)
         for _ in range(5):
-            student.sweep(stream, beta, 0.5, 1_250_000 // 5 // machine.weights.size + 1)
+            sweeps = 1_250_000 // 5 // machine.weights.size + 1
+            student.sweep(stream, beta, 0.5, sweeps)
             assert student.same_state(student.recomputed())
+            other.sweep(same, beta, 0.5, sweeps)
+            assert other.same_state(other.recomputed())
+            np.testing.assert_array_equal(other.weights, student.weights)
         proposals += student.proposed.sum()
         machine.integers = oracle.integers_of(student.weights, machine.ising)
         machine.weights, machine.energy = student.weights, machine.energy_of(machine.integers)

@@ -10,7 +10,7 @@
 #define DSM_PROPAGATE_H
 #include <stdlib.h>
 #include <string.h>
-#include "lanes.h"
+#include "words.h"
 
 #define MAX_VECTORS 4   /* vectors of pre-activations that are worked on together, in registers */
 
@@ -33,6 +33,7 @@ typedef struct {
     int32_t *by_perceptron;   /* [l][perceptron][row_stride] */
     int32_t *by_pattern;      /* [l][pattern][padded]; layer 0 is never read and not stored */
     uint64_t *signs;          /* [0..depth][neuron][words], bit = 1 for S = +1 */
+    words_t small;            /* its table is NULL unless layers are words; then columns, links, by_pattern are */
     uint8_t *targets;         /* [pattern][padded / 8], the teacher's outputs; padding = 1 */
     int32_t *wrong;           /* [pattern], wrong output bits */
     /* scratch of one propagation */
@@ -233,14 +234,51 @@ static inline __attribute__((always_inline)) int propagate(
 }
 
 /* Two copies, so that the evaluation carries none of the commit's stores. */
-static __attribute__((noinline)) int evaluate_flip(net_t *net, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu)
+static __attribute__((noinline)) int evaluate_events(net_t *net, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu)
 {
     return propagate(net, l, i, mu, 0);
 }
 
-static __attribute__((noinline)) int commit_flip(net_t *net, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu)
+static __attribute__((noinline)) int commit_events(net_t *net, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu)
 {
     return propagate(net, l, i, mu, 1);
+}
+
+/* Carries out a flip of a machine of words. */
+static int commit_words(net_t *net, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu)
+{
+    words_t *words = &net->small;
+    uint64_t changed = (uint64_t)1 << i;
+    for (ptrdiff_t q = l + 1;; q++) {
+        uint64_t *state = state_of(words, q) + mu;
+        int32_t h[WORD];
+        *state ^= changed;
+        for (uint64_t left = changed; left; left &= left - 1)
+            flip_sign(net, q, __builtin_ctzll(left), mu);
+        if (q == net->depth || !changed)
+            break;
+        changed = kept_layer(words, q, *state, h) ^ state_of(words, q + 1)[mu];
+        for (ptrdiff_t a = 0; a < net->width; a++)
+            row_of(net, q, a)[mu] = h[a];
+    }
+    int wrong = __builtin_popcountll(state_of(words, net->depth)[mu] ^ words->target[mu]);
+    int gained = wrong - net->wrong[mu];
+    net->wrong[mu] = wrong;
+    return gained;
+}
+
+/* What the flip of perceptron i of layer l in pattern mu changes E by; nothing is written. */
+static inline int evaluate_flip(net_t *net, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu)
+{
+    if (net->small.table)
+        return wrong_after_flip(&net->small, l, i, mu, net->wrong[mu]) - net->wrong[mu];
+    return evaluate_events(net, l, i, mu);
+}
+
+/* Carries it out. */
+static inline int commit_flip(net_t *net, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu)
+{
+    return net->small.table ? commit_words(net, l, i, mu) : commit_events(net, l, i, mu);
 }
 
 static void free_scratch(net_t *net)

@@ -5,6 +5,7 @@ class WeightOverflow(ArithmeticError): ...
 
 class Student:
     ising: bool
+    kernel: str
     energy: int
     wiring: NDArray[np.int32]
     weights: NDArray[np.float64]
@@ -20,6 +21,7 @@ class Student:
         targets: NDArray[np.uint64],
         patterns: int,
         ising: bool,
+        kernel: str | None = None,
     ) -> None: ...
     @property
     def shape(self) -> tuple[int, int, int, int]: ...

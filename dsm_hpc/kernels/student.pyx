@@ -18,6 +18,16 @@ from dsm_hpc.kernels.grid import weight_bits
 
 from dsm_hpc.kernels.signs import forward, quantise
 
+cdef extern from "words.h" nogil:
+    int WORD, INPUTS, ROWS
+    ctypedef struct words_t:
+        Py_ssize_t depth, width, padded, patterns, groups
+        uint64_t valid
+        int32_t *table
+        uint64_t *state
+        uint64_t *target
+    void change_table(words_t *words, Py_ssize_t l, Py_ssize_t i, Py_ssize_t j, int32_t change)
+
 cdef extern from "propagate.h" nogil:
     ctypedef struct front_t:
         pass
@@ -33,6 +43,7 @@ cdef extern from "propagate.h" nogil:
         int32_t *by_perceptron
         int32_t *by_pattern
         uint64_t *signs
+        words_t small
         uint8_t *targets
         int32_t *wrong
     int make_scratch(net_t *net)
@@ -78,9 +89,12 @@ cdef class Student:
         is +1 in pattern mu; bits beyond M are 0.
     patterns : M.
     ising : weights are +-1 and the move is J -> -J.
+    kernel : how flips are followed, with the same results: `words` (at most 64 neurons per layer, words.h) or
+        `events` (propagate.h); None takes what is faster.  For tests.
 
     Attributes
     ----------
+    kernel : the one that was taken.
     energy : number of wrong output bits over N outputs and M patterns.
     proposed, accepted : int64 (L,), proposals per layer since `reset_counters`.
     """
@@ -88,10 +102,11 @@ cdef class Student:
     cdef net_t net
     cdef double scale
     cdef readonly bint ising
+    cdef readonly str kernel
     cdef readonly int64_t energy
     # numpy arrays own the memory that `net` points into
     cdef readonly object wiring, weights, signs, targets, proposed, accepted
-    cdef object columns, links, first_link, by_perceptron, by_pattern, target_bytes, wrong, sums
+    cdef object table, states, columns, links, first_link, by_perceptron, by_pattern, target_bytes, wrong, sums
     cdef object link_of, random_positions, random_normals, random_exponentials, flips
     cdef double *J
     cdef int32_t *inputs_of
@@ -104,8 +119,11 @@ cdef class Student:
     cdef double *exponentials
     cdef int32_t *flipped
 
-    def __cinit__(self, wiring, weights, inputs, targets, Py_ssize_t patterns, bint ising):
+    def __cinit__(self, wiring, weights, inputs, targets, Py_ssize_t patterns, bint ising, kernel=None):
         depth, width, fan_in = wiring.shape
+        self.kernel = kernel or ("words" if width <= WORD else "events")
+        if self.kernel not in ("words", "events") or (self.kernel == "words" and width > WORD):
+            raise ValueError(f"kernel {kernel!r} with {width} neurons per layer: allowed are events, words up to {WORD}")
         if weights.shape != wiring.shape:
             raise ValueError(f"weights {weights.shape} and wiring {wiring.shape} differ in shape")
         words = (patterns + 63) // 64
@@ -142,14 +160,12 @@ cdef class Student:
         self.J, self.inputs_of = &J[0, 0, 0], &wiring[0, 0, 0]
 
         cdef int32_t[:, :, ::1] rows = _zeros((depth, width, net.row_stride), np.int32)
-        cdef int32_t[:, :, ::1] patterns = _zeros((depth - 1, net.patterns, net.padded), np.int32)
         cdef uint64_t[:, :, ::1] signs = _zeros((depth + 1, width, net.words), np.uint64)
         cdef uint8_t[:, ::1] target_bytes = _pattern_bytes(self.targets, net.patterns, net.padded)
         cdef int32_t[::1] wrong = _zeros(net.patterns, np.int32)
-        self.by_perceptron, self.by_pattern, self.signs = rows.base, patterns.base, signs.base
+        self.by_perceptron, self.signs = rows.base, signs.base
         self.target_bytes, self.wrong = target_bytes.base, wrong.base
         net.by_perceptron, net.signs = &rows[0, 0, 0], &signs[0, 0, 0]
-        net.by_pattern = &patterns[0, 0, 0] if depth > 1 else NULL
         net.targets, net.wrong = &target_bytes[0, 0], &wrong[0]
 
         cdef int64_t[:, ::1] sums = _zeros((depth, width), np.int64)
@@ -165,12 +181,36 @@ cdef class Student:
         self.positions, self.normals, self.exponentials = &positions[0], &normals[0], &exponentials[0]
         self.flipped = &flips[0]
 
+        if self.kernel == "words":
+            self._allocate_words()
+        else:
+            self._allocate_weights_above()
+
+    def _allocate_words(self):
+        """What a machine of one word per layer has (words.h)."""
+        cdef net_t *net = &self.net
+        cdef words_t *small = &net.small
+        small.depth, small.width, small.padded, small.patterns = net.depth, net.width, net.padded, net.patterns
+        small.groups = (net.width + INPUTS - 1) // INPUTS
+        small.valid = ~<uint64_t> 0 >> (WORD - net.width)
+        cdef int32_t[::1] table = _zeros(max(1, (net.depth - 1) * small.groups * ROWS * net.padded), np.int32)
+        cdef uint64_t[:, ::1] states = _zeros((net.depth + 2, net.patterns), np.uint64)
+        self.table, self.states = table.base, states.base
+        small.table, small.state, small.target = &table[0], &states[0, 0], &states[net.depth + 1, 0]
+
+    def _allocate_weights_above(self):
+        """What single changes are followed through (propagate.h): weights above each neuron, and the
+        pre-activations of each pattern."""
+        cdef net_t *net = &self.net
+        cdef int32_t[:, :, ::1] patterns = _zeros((net.depth - 1, net.patterns, net.padded), np.int32)
         cdef int32_t[:, :, ::1] columns
         cdef int32_t[:, :, ::1] links
         cdef int32_t[:, ::1] first_link
         cdef int32_t[:, :, ::1] link_of
+        self.by_pattern = patterns.base
+        net.by_pattern = &patterns[0, 0, 0] if net.depth > 1 else NULL
         if net.fully_connected:
-            columns = _zeros((depth, width, net.padded), np.int32)
+            columns = _zeros((net.depth, net.width, net.padded), np.int32)
             self.columns, net.columns = columns.base, &columns[0, 0, 0]
         else:
             links, first_link, link_of = _links(self.wiring)
@@ -189,23 +229,32 @@ cdef class Student:
         cdef Py_ssize_t l, i, k
         cdef net_t *net = &self.net
         forward(self.wiring, integers.base, inputs, net.patterns, out=self.signs, preactivations=self.by_perceptron)
-        np.copyto(self.by_pattern[:, :, :net.width], self.by_perceptron[1:, :, :net.patterns].transpose(0, 2, 1))
+        if net.small.table != NULL:
+            for layer, state in zip([*self.signs, self.targets], self.states):
+                state[...] = _pattern_bytes(layer, net.patterns, WORD).view(np.uint64)[:, 0] & np.uint64(net.small.valid)
+        else:
+            np.copyto(self.by_pattern[:, :, :net.width], self.by_perceptron[1:, :, :net.patterns].transpose(0, 2, 1))
         for l in range(net.depth):
             for i in range(net.width):
                 for k in range(net.fan_in):
-                    self._set_weight(l, i, k, integers[l, i, k])
+                    self._set_weight(l, i, k, 0, integers[l, i, k])
         wrong = np.bitwise_count(_pattern_bytes(self.signs[net.depth], net.patterns, net.padded) ^ self.target_bytes)
         self.wrong[...] = wrong.sum(axis=1)
         self.energy = self.wrong.sum()
 
-    cdef inline void _set_weight(self, Py_ssize_t l, Py_ssize_t i, Py_ssize_t k, int32_t value) noexcept nogil:
-        """Stores 2J where the propagation reads it."""
+    cdef inline void _set_weight(
+        self, Py_ssize_t l, Py_ssize_t i, Py_ssize_t k, int32_t before, int32_t after
+    ) noexcept nogil:
+        """Stores a weight where the propagation reads it."""
         cdef net_t *net = &self.net
         cdef Py_ssize_t place = (l * net.width + i) * net.fan_in + k
-        if net.fully_connected:
-            net.columns[(l * net.width + self.inputs_of[place]) * net.padded + i] = 2 * value
+        if net.small.table != NULL:
+            if l > 0:       # nothing is propagated from the inputs
+                change_table(&net.small, l, i, self.inputs_of[place], after - before)
+        elif net.fully_connected:
+            net.columns[(l * net.width + self.inputs_of[place]) * net.padded + i] = 2 * after
         else:
-            net.links[l * net.width * net.fan_in + self.slot[place]].doubled = 2 * value
+            net.links[l * net.width * net.fan_in + self.slot[place]].doubled = 2 * after
 
     @property
     def shape(self):
@@ -218,13 +267,23 @@ cdef class Student:
 
     def recomputed(self):
         """A fresh student with the same weights: the oracle of the incrementally kept state."""
-        return Student(self.wiring, self.weights, self.signs[0], self.targets, self.net.patterns, self.ising)
+        return Student(
+            self.wiring, self.weights, self.signs[0], self.targets, self.net.patterns, self.ising, self.kernel
+        )
 
     def same_state(self, Student other):
-        """True if pre-activations, signs, wrong bits and energy are equal bit for bit."""
-        ours = (self.by_perceptron, self.by_pattern, self.signs, self.wrong, self.sums, self.columns, self.links)
-        theirs = (other.by_perceptron, other.by_pattern, other.signs, other.wrong, other.sums, other.columns, other.links)
-        return self.energy == other.energy and all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+        """True if pre-activations, signs, wrong bits and energy are equal bit for bit; both by the same kernel."""
+        return self.energy == other.energy and all(
+            np.array_equal(a, b) for a, b in zip(self._derived(), other._derived(), strict=True)
+        )
+
+    def _derived(self):
+        """All that follows from the weights."""
+        return (
+            self.by_perceptron, self.signs, self.wrong, self.sums,
+            self.table, self.states,
+            self.by_pattern, self.columns, self.links,
+        )
 
     def sweep(self, bit_generator, double beta, double step, Py_ssize_t sweeps, uint8_t[::1] trace=None):
         """Runs `sweeps` sweeps of N c L single-weight proposals each.
@@ -366,12 +425,12 @@ cdef class Student:
             self.energy += commit_flip(net, l, i, self.flipped[a])
         for w in range(net.words):
             shift_patterns(h + 64 * w, signs[w], after - before)
-        if l > 0:
+        if l > 0 and net.by_pattern != NULL:
             column = pattern_of(net, l, 0) + i
             for mu in range(net.patterns):
                 column[mu * net.padded] = h[mu]
         self.J[position] = new
-        self._set_weight(l, i, position % net.fan_in, after)
+        self._set_weight(l, i, position % net.fan_in, before, after)
 
 
 cdef inline uint64_t _valid(const net_t *net, Py_ssize_t w) noexcept nogil:
