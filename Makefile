@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test faults lint bench clean FORCE
+.PHONY: help setup run test results faults lint bench docs clean FORCE
 
 PYTHON ?= python3
 # nproc would count OMP_NUM_THREADS, not cores.
@@ -39,6 +39,12 @@ run: setup ## the quickstart: simulate, analyze, plot into results/
 test: lint ## lint, then all tests
 	$(WITH) .venv/bin/python -m pytest
 
+# Below results/claims: one results file or folder of a scan each.
+CLAIMS := profile.h5 profile_unlearnt.h5 merging_short.h5 merging.h5 width_scan effective_dimension depth_scan theory
+
+results: $(addprefix results/claims/,$(addsuffix .done,$(CLAIMS))) ## docs/results.md: the paper's claims, about 20 minutes
+	.venv/bin/python tools/results.py
+
 faults: setup ## kills, requests to stop, lost links, damaged files: the whole campaign, about an hour
 	PYTHONPATH=tests $(WITH) .venv/bin/python -m faults
 
@@ -50,8 +56,35 @@ lint: setup ## ruff and mypy
 bench: setup .venv/bench ## benchmarks
 	$(WITH) .venv/bin/python -m benchmarks
 
+docs: setup .venv/docs ## the pages in docs/, warnings as errors, examples run: docs/_build/html/index.html
+	$(WITH) .venv/bin/sphinx-build -W --keep-going -n -q -b html docs docs/_build/html
+	$(WITH) .venv/bin/sphinx-build -W --keep-going -q -b doctest docs docs/_build/doctest
+
+# The runs of docs/results.md, as in tools/results.py. What is finished is kept while its input stays the same, what
+# was interrupted goes on; the copy of the input beside the results tells that they are of this input.
+results/claims/profile.h5.done: inputs/results/profile.yaml
+results/claims/profile_unlearnt.h5.done: inputs/results/profile.yaml
+results/claims/profile_unlearnt.h5.done: CHANGES := --set schedule.sweeps=0 --set ensemble.clones=20 --set 'ensemble.starts=[random]'
+results/claims/merging_short.h5.done: inputs/results/merging.yaml
+results/claims/merging_short.h5.done: CHANGES := --set schedule.sweeps=500
+results/claims/merging.h5.done: inputs/results/merging.yaml
+results/claims/width_scan.done: inputs/width_scan.yaml
+results/claims/effective_dimension.done: inputs/effective_dimension.yaml
+results/claims/depth_scan.done: inputs/depth_scan.yaml
+results/claims/theory.done: inputs/results/theory.yaml
+
+results/claims/%.done: | setup
+	@mkdir -p $(@D)
+	@if cmp -s $< $(@D)/$*.yaml && [ -f $(@D)/$* -o -f $(@D)/$*/scan.json ]; then \
+	    $(WITH) $(MPIRUN) -n $(RANKS) .venv/bin/dsm resume $(@D)/$*; \
+	else \
+	    rm -rf $(@D)/$* $(@D)/$*.*; cp $< $(@D)/$*.yaml; \
+	    $(WITH) $(MPIRUN) -n $(RANKS) .venv/bin/dsm run $< -o $(@D)/$* $(CHANGES); \
+	fi
+	@touch $@
+
 clean: ## remove what make made, .venv included; results/ stays
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf .venv build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	rm -f $(wildcard dsm_hpc/*/*.so) $(patsubst %.pyx,%.c,$(wildcard dsm_hpc/*/*.pyx))
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -88,4 +121,8 @@ clean: ## remove what make made, .venv included; results/ stays
 
 .venv/bench: .venv/package
 	@$(PIP) --no-build-isolation -e '.[bench]'
+	@touch $@
+
+.venv/docs: .venv/package
+	@$(PIP) --no-build-isolation -e '.[docs]'
 	@touch $@

@@ -4,13 +4,25 @@ import argparse
 import platform
 from pathlib import Path
 
-from benchmarks import checkpoints, exchange, kernel, manifold, observables, ranks, theory
+from benchmarks import (
+    calibration,
+    checkpoints,
+    exchange,
+    kernel,
+    manifold,
+    observables,
+    ranks,
+    scaling,
+    theory,
+)
 from dsm_hpc.kernels import build
 
 REPORTS = {
     "kernel": kernel.report,
     "observables": observables.report,
     "ranks": ranks.report,
+    "scaling": scaling.report,
+    "calibration": calibration.report,
     "exchange": exchange.report,
     "manifold": manifold.report,
     "checkpoints": checkpoints.report,

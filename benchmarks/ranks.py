@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 from unittest.mock import patch
 
 from benchmarks.timing import print_head, print_row, quotients
 from dsm_hpc.inputfile import load
 from dsm_hpc.measurement import Recorder
+from dsm_hpc.parallel.stopping import Deadline, Signals
 from dsm_hpc.parallel.world import World
 from dsm_hpc.sampling.schedule import measurement_times
 from dsm_hpc.sampling.walker import Walker
@@ -79,7 +80,7 @@ def _share(output: Path) -> None:
     parts = {"advance": Walker, "measure": Recorder, "write": Recorder}
     with ExitStack() as stack, redirect_stderr(io.StringIO()):
         clocks = {name: stack.enter_context(_clock_on(owner, name)) for name, owner in parts.items()}
-        run_all([Run(short, "", (), output, True)], World(), folder=None)
+        run_all([Run(short, "", (), output, True)], World(), Signals(), Deadline(None, time()), None)
     sweeps, measuring, writing = (sum(clock) for clock in clocks.values())
     _share_row("short, measured", sweeps, measuring, writing)
     more_sweeps = full.config.schedule.sweeps / short.config.schedule.sweeps
