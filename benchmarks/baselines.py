@@ -168,6 +168,8 @@ class NumbaMachine(Baseline):
     only: above the changed perceptron it recomputes whole layers.
     """
 
+    early_exit = True
+
     def _load(self, signs: NDArray[np.int8], targets: NDArray[np.int8]) -> None:
         depth, width, fan_in = self.wiring.shape
         patterns = len(targets)
@@ -193,14 +195,20 @@ class NumbaMachine(Baseline):
     ) -> None:
         state = (self.h, self.by_pattern, self.by_neuron, self.wrong)
         weights, scratch = (self.weights, self.integers), (self.new_h, self.new_signs)
-        net = (self.wiring, self.targets, self.scale, self.full)
+        net = (self.wiring, self.targets, self.scale, self.full, self.early_exit)
         _propose(positions, normals, step, flags, net, weights, state, scratch)
+
+
+class PlainNumbaMachine(NumbaMachine):
+    """The same without early exit: all flipped patterns are followed to the end, what a good user writes."""
+
+    early_exit = False
 
 
 @njit(error_model="numpy")
 def _propose(positions, normals, step, flags, net, weights, state, scratch):
     """A block of proposals."""
-    wiring, targets, scale, _ = net
+    wiring, targets, scale, _, _ = net
     real, integers = weights
     h, by_pattern, by_neuron, wrong = state
     _, width, fan_in = real.shape
@@ -235,7 +243,7 @@ def _flips(row, inputs, change, flipped):
 @njit(error_model="numpy")
 def _allowed(layer, i, flipped, net, integers, by_pattern, wrong, scratch):
     """Whether no wrong bits are added in all, stopping as soon as that is certain."""
-    wiring, targets, _, full = net
+    wiring, targets, _, full, early_exit = net
     new_h, new_signs = scratch
     delta, spare = 0, 0
     for mu in flipped:
@@ -251,9 +259,9 @@ def _allowed(layer, i, flipped, net, integers, by_pattern, wrong, scratch):
                 _sparse_layer(integers[above], wiring[above], signs[above], new_h[a, above], signs[above + 1])
         delta += _differing(signs[-1], targets[mu]) - wrong[mu]
         spare -= wrong[mu]
-        if delta > spare:
+        if early_exit and delta > spare:
             return False
-    return True
+    return delta <= 0
 
 
 @njit(error_model="numpy")

@@ -2,12 +2,14 @@
 
 One student of each kind (start, beta) of the first sample is moved for a moment.  Students that learn become
 faster as their errors vanish, so what is left is reckoned at the speed of the second half of that moment.
+Annealed students are moved at both ends of the cooling, which is reckoned at the mean of the two speeds.
 CPU time is measured: others on the machine do not count, and each rank of the run is supposed to have a core
 like this one for itself.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from time import thread_time
 from typing import TypeVar
 
@@ -22,7 +24,13 @@ from dsm_hpc.sampling.schedule import measurement_times, waiting_times
 from dsm_hpc.sampling.walker import Walker
 
 BUDGET = 10.0
-"""Seconds to spend on all kinds of walkers and all points of a scan; at least two sweeps of each are made."""
+"""Seconds to spend on all kinds of walkers and all points of a scan; at least one sweep of each is made."""
+
+MOST_BETAS = 8
+"""Temperatures that are measured; of more, those between are taken to be as fast as the nearest of them."""
+
+MOST_COLD = 1000
+"""Sweeps at most at the end of a cooling that takes the whole run."""
 
 MOST_LINES = 4
 """Temperatures that get a line each."""
@@ -74,10 +82,17 @@ def calibrate(config: Config, ranks: int, budget: float = BUDGET) -> Calibration
     """
     began = thread_time()
     sample, drawing = _timed(lambda: draw_sample(config, 0))
-    kinds = [(s, b) for s in range(len(config.ensemble.starts)) for b in range(len(config.dynamics.ladder))]
-    walkers = {kind: Walker(WalkerKey(0, kind[0], 0, kind[1]), sample, config) for kind in kinds}
-    paces = {kind: _pace(walker, config, budget / len(kinds)) for kind, walker in walkers.items()}
-    measuring = _measuring(walkers[kinds[0]], sample, config)
+    starts, count = len(config.ensemble.starts), len(config.dynamics.ladder)
+    betas = sorted({round(place) for place in np.linspace(0, count - 1, min(count, MOST_BETAS))})
+    measured = {}
+    for kind in product(range(starts), betas):  # one at a time: a node need not hold them all
+        walker = Walker(WalkerKey(0, kind[0], 0, kind[1]), sample, config)
+        measured[kind] = _pace(walker, config, budget / (starts * len(betas)))
+    paces = {
+        (start, beta): measured[start, min(betas, key=lambda one: abs(one - beta))]
+        for start, beta in product(range(starts), range(count))
+    }
+    measuring = _measuring(walker, sample, config)
     spread = decompose(config, ranks)
     slowest = max(_rank(spread.of(rank), paces, drawing, measuring) for rank in range(ranks))
     return Calibration(paces, drawing, measuring, ranks, slowest, thread_time() - began)
@@ -113,19 +128,36 @@ def _start(name: str, config: Config, paces: list[Pace]) -> list[str]:
 
 
 def _pace(walker: Walker, config: Config, budget: float) -> Pace:
-    """Moves a walker on in doubling turns until the budget is spent."""
-    most = config.schedule.sweeps
+    """How fast a walker moves, and how long it will take for all sweeps."""
+    most, anneal = config.schedule.sweeps, config.dynamics.anneal
+    if anneal is not None:
+        return _annealed(walker, most, min(most, anneal.sweeps), budget)
     betas = config.dynamics.betas
     burn_in = betas.burn_in if isinstance(betas, AdaptiveLadder) else 0
-    spent = last = 0.0
-    now, turn = 0, 1
-    while now < most and (now < 2 or spent + 2 * last < budget):
-        until = min(most, now + turn)
+    spent, made, sweep = _moved(walker, 0, most, budget)
+    return Pace(sweep, spent + sweep * (most - made + burn_in), made, walker.energy)
+
+
+def _annealed(walker: Walker, most: int, cooled: int, budget: float) -> Pace:
+    """The same of one that is cooled until `cooled`: half of the budget is spent at either end."""
+    spent, made, hot = _moved(walker, 0, cooled, budget / 2)
+    _, made_cold, cold = _moved(walker, cooled, max(most, cooled + MOST_COLD), budget / 2)
+    sweeps = spent + (cooled - made) * (hot + cold) / 2 + (most - cooled) * cold
+    return Pace(cold, sweeps, made + made_cold, walker.energy)
+
+
+def _moved(walker: Walker, begin: int, end: int, budget: float) -> tuple[float, int, float]:
+    """Moves a walker on from time `begin` in doubling turns until the budget is spent, up to `end`.
+
+    Returns the seconds spent, the sweeps made, and seconds per sweep of the last turn.
+    """
+    spent = last = sweep = 0.0
+    now, turn = begin, 1
+    while now < end and (now == begin or spent + 2 * last < budget):
+        until = min(end, now + turn)
         _, last = _timed(lambda now=now, until=until: walker.advance(now, until))  # type: ignore[misc]
-        spent, turn, now = spent + last, 2 * (until - now), until
-    made = turn // 2
-    sweep = last / made if made else 0.0
-    return Pace(sweep, spent + sweep * (most - now + burn_in), now, walker.energy)
+        spent, sweep, turn, now = spent + last, last / (until - now), 2 * (until - now), until
+    return spent, now - begin, sweep
 
 
 def _measuring(walker: Walker, sample: Sample, config: Config) -> float:

@@ -448,20 +448,20 @@ def _parser() -> argparse.ArgumentParser:
     verb.set_defaults(verb=watch)
 
     verb = verbs.add_parser("analyze", help="tables with error bars")
-    verb.add_argument("results", type=Path, nargs="+", metavar="OUT.h5")
+    verb.add_argument("results", type=Path, nargs="+", metavar="OUT.h5", help="or the folder of a scan")
     _add_theory(verb)
     _add_json(verb)
     verb.set_defaults(verb=analyze)
 
     verb = verbs.add_parser("plot", help="figures (png, pdf, svg)")
-    verb.add_argument("results", type=Path, nargs="+", metavar="OUT.h5")
+    verb.add_argument("results", type=Path, nargs="+", metavar="OUT.h5", help="or the folder of a scan")
     verb.add_argument("--kind", required=True, metavar="KIND", help=_KINDS)
     verb.add_argument("-o", "--output", type=Path, required=True, metavar="FIG")
     _add_theory(verb)
     verb.set_defaults(verb=plot)
 
     verb = verbs.add_parser("report", help="one HTML page: verdict, tables, figures, input, provenance")
-    verb.add_argument("results", type=Path, nargs="+", metavar="OUT.h5")
+    verb.add_argument("results", type=Path, nargs="+", metavar="OUT.h5", help="or the folder of a scan")
     verb.add_argument("-o", "--output", type=Path, required=True, metavar="REPORT.html")
     _add_theory(verb)
     verb.set_defaults(verb=report)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.measure import Measurement
@@ -97,15 +98,15 @@ def measured(results: Results) -> Measured | None:
     """The latest measurement; None if there is none yet."""
     place = coldest(results)
     errors = training_error(results).isel(beta=place)
-    times = errors["time"].values[errors.notnull().all(["sample", "start", "clone"]).values]
-    if not len(times):
+    complete = np.flatnonzero(errors.notnull().all(["sample", "start", "clone"]).values)
+    if not len(complete):
         return None
-    last = int(times[-1])
-    q = results.variable("teacher/q_aligned").isel(beta=place).sel(time=last)
+    last = int(complete[-1])
+    q = results.variable("teacher/q_aligned", beta=place, time=last)
     starts = results.config.ensemble.starts
-    means, mean_q = errors.sel(time=last).mean(["sample", "clone"]), q.mean(["sample", "clone"])
+    means, mean_q = errors.isel(time=last).mean(["sample", "clone"]), q.mean(["sample", "clone"])
     return Measured(
-        last,
+        int(errors["time"].values[last]),
         float(results.layout.coordinates["beta"][place]),
         {start: float(means.sel(start=start)) for start in starts},
         {start: mean_q.sel(start=start).values.tolist() for start in starts},

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from dsm_hpc import inputfile
 from dsm_hpc.analysis.plots import KINDS, ONE_FILE, SUFFIXES, plot
 from dsm_hpc.analysis.results import load
 from dsm_hpc.analysis.scan import varied
@@ -18,6 +19,7 @@ from dsm_hpc.analysis.tables import analyze
 from dsm_hpc.config import Config
 from dsm_hpc.errors import InputError
 from dsm_hpc.inputfile import parse_resolved
+from dsm_hpc.storage import scan_list
 from dsm_hpc.storage.layout import FORMAT_VERSION, layout
 from dsm_hpc.storage.results import attributes, create
 
@@ -173,14 +175,25 @@ class TestStatements:
         return xr.DataArray(values, {"layer": np.arange(1, values.shape[1] + 1)}, ("sample", "layer"))
 
     def test_heterogeneity(self) -> None:
-        statement = heterogeneity(self.profile(PROFILE))
+        statement = heterogeneity(self.profile(PROFILE), None)
         first = PROFILE[:, 0] - PROFILE[:, 1]
         assert statement["first"]["difference"] == pytest.approx(first.mean())
         assert statement["first"]["error"] == pytest.approx(standard_error(first))
         assert statement["verdict"] == "both ends above the middle"
 
+    def test_heterogeneity_less_alignment(self) -> None:
+        """A first layer that only alignment lifts is level with the middle; raw numbers are kept."""
+        unlearnt = self.profile([[0.31, 0.1, 0.0], [0.33, 0.1, 0.0], [0.29, 0.1, 0.0]])
+        q = unlearnt + self.profile([[0.0, 0.01, 0.3], [0.02, 0.0, 0.31], [0.0, 0.01, 0.29]])
+        statement = heterogeneity(q, unlearnt)
+        assert statement["verdict"] == "the first layer level with, the last layer above the middle"
+        assert statement["learnt"]["first"]["difference"] == pytest.approx(0.0, abs=1e-12)
+        assert statement["first"]["difference"] == pytest.approx(0.21)
+        assert heterogeneity(q, None)["verdict"] == "both ends above the middle"
+        assert heterogeneity(q, None)["learnt"] is None
+
     def test_heterogeneity_of_an_even_network(self) -> None:
-        statement = heterogeneity(self.profile([[1.0, 0.2, 0.4, 0.3], [1.1, 0.2, 0.4, 0.3]]))
+        statement = heterogeneity(self.profile([[1.0, 0.2, 0.4, 0.3], [1.1, 0.2, 0.4, 0.3]]), None)
         assert statement["first"]["difference"] == pytest.approx(0.75)
         assert statement["last"]["in_errors"] == 0.0
         assert statement["verdict"] == "the first layer above, the last layer level with the middle"
@@ -207,7 +220,7 @@ class TestStatements:
         one = self.profile([[0.5, 0.9, 0.5]])
         assert merging(one, one - 0.4)["merged"] is None
         assert exchangeability(one, one)["equal"] is None
-        assert "cannot be judged" in heterogeneity(one)["verdict"]
+        assert "cannot be judged" in heterogeneity(one, None)["verdict"]
 
 
 class TestTables:
@@ -255,6 +268,16 @@ class TestTables:
         assert "nothing has been measured yet" in text
         json.dumps(numbers, allow_nan=False)
 
+    def test_a_point_that_has_just_begun_is_not_in_the_summary(self, tmp_path: Path) -> None:
+        begun = write(tmp_path / "new.h5", configuration(), {}, finished=False)
+        _, later = scan(tmp_path, "network", "depth", [2, 4])
+        text, numbers = analyze([begun, later])
+        assert {row["path"] for row in numbers["summary"]["rows"]} == {str(later)}
+        assert "Summary" in text
+        text, numbers = analyze([begun, begun])
+        assert numbers["summary"]["rows"] == []
+        assert "Summary" not in text
+
     def test_single_layer_single_start(self, tmp_path: Path) -> None:
         config = configuration(network={"depth": 1}, ensemble={"starts": ["random"]})
         text, _ = analyze([write(tmp_path / "perceptron.h5", config, filled(config))])
@@ -272,6 +295,27 @@ class TestTables:
         assert rows[2]["q_middle"] == numbers["files"][1]["betas"][0]["starts"]["planted"]["q_middle"]
         assert "Summary" in text
         json.dumps(numbers, allow_nan=False)
+
+    def test_the_folder_of_a_scan(self, tmp_path: Path) -> None:
+        """It stands for its points; those that have not begun, or measured, are left out of figures."""
+        job = inputfile.load(Path("inputs/depth_scan.yaml"), ("scan={network.depth: [2, 3, 4, 5]}",))
+        scan_list.write(tmp_path, job, (), overwrite=False)
+        for point, count in zip(job.points[:3], (1, 1, 0), strict=True):
+            depth = point.values["network.depth"]
+            config = configuration(network={"depth": depth})
+            arrays = filled(config) if count else {}
+            write(tmp_path / f"{point.name}.h5", config, arrays, point=dict(point.values))
+        _, numbers = analyze([tmp_path])
+        assert [entry["depth"] for entry in numbers["files"]] == [2, 3, 4]
+        plot([tmp_path], "profile", tmp_path / "profile.svg")
+        text = (tmp_path / "profile.svg").read_text()
+        assert "L=2" in text
+        assert "L=4" not in text
+        with pytest.raises(InputError, match="--kind relaxation: shows one results file; 3 were given"):
+            plot([tmp_path], "relaxation", tmp_path / "relaxation.svg")
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(InputError, match="empty"):
+            analyze([tmp_path / "empty"])
 
     def test_files_that_differ_in_their_configuration(self, tmp_path: Path) -> None:
         files = []
@@ -338,7 +382,7 @@ class TestOpening:
     @pytest.mark.parametrize(
         ("name", "value", "found"),
         [
-            ("format", "other", "'other', so not of this program"),
+            ("format", "other", "'other', so not of `dsm run`"),
             ("format_version", FORMAT_VERSION + 1, f"reads up to {FORMAT_VERSION}"),
             ("format_version", "one", "is not a number"),
             ("config_resolved", "network: {widht: 3}", "unknown key"),
@@ -351,6 +395,18 @@ class TestOpening:
             results.attrs[name] = value
         with pytest.raises(InputError, match=found):
             load(file)
+
+    def test_part_of_a_variable(self, file: Path) -> None:
+        results = load(file)
+        whole = results.variable("teacher/q_aligned").isel(beta=0, time=-2, drop=True)
+        xr.testing.assert_identical(results.variable("teacher/q_aligned", beta=0, time=-2), whole)
+
+    @pytest.mark.parametrize("value", [np.inf, -np.inf, 1e300])
+    def test_impossible_numbers(self, file: Path, value: float) -> None:
+        with h5py.File(file, "r+") as hdf5:
+            hdf5["teacher/q_aligned"][1, 0, 0, 0, 2, 1] = value
+        with pytest.raises(InputError, match="damaged: teacher/q_aligned holds"):
+            analyze([file])
 
     def test_missing_dataset(self, file: Path) -> None:
         with h5py.File(file, "r+") as results:

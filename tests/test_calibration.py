@@ -10,6 +10,7 @@ from dsm_hpc.cli import main
 from dsm_hpc.config import Config
 from dsm_hpc.ensemble import walkers
 from dsm_hpc.errors import EXIT_BAD_INPUT, EXIT_DONE
+from dsm_hpc.sampling.walker import Walker
 
 
 def machine(**changes: object) -> Config:
@@ -74,6 +75,52 @@ def test_a_short_run_is_made_to_its_end(clock: Clock) -> None:
     pace = calibration._pace(student, machine(schedule={"sweeps": 7}), budget=1e6)  # type: ignore[arg-type]
     assert student.now == pace.sweeps_made == 7
     assert pace.sweeps == pytest.approx(3 * 2.0 + 4 * 1.0)
+
+
+class Cooled(Student):
+    """A sweep takes as long as the temperature is high, down to `fast` from time `solved` on."""
+
+    def advance(self, start: int, stop: int) -> None:
+        left = ((self.solved - time) / self.solved for time in range(start, stop))
+        self.clock.spend(sum(self.fast + (self.slow - self.fast) * max(part, 0.0) for part in left))
+
+
+@pytest.mark.parametrize("sweeps", [1000, 5000])
+def test_a_cooled_walker_becomes_faster(clock: Clock, sweeps: int) -> None:
+    """Cooled to t = 1000: on the average at the mean of both speeds, afterwards at the last."""
+    config = machine(schedule={"sweeps": sweeps}, dynamics={"anneal": {"from": 0.2, "sweeps": 1000}})
+    pace = calibration._pace(Cooled(clock, 3.0, 1.0, 1000), config, budget=100.0)  # type: ignore[arg-type]
+    assert pace.sweeps == pytest.approx(1000 * 2.0 + (sweeps - 1000) * 1.0, rel=0.02)
+    assert pace.sweep == pytest.approx(1.0, rel=0.01)
+    assert clock.now <= 100.0
+
+
+def test_a_sweep_longer_than_the_budget_is_made_once(clock: Clock) -> None:
+    config = machine(schedule={"sweeps": 1000})
+    pace = calibration._pace(Student(clock, 300.0, 300.0, 0), config, budget=1.0)  # type: ignore[arg-type]
+    assert pace.sweeps_made == 1
+    assert pace.sweeps == pytest.approx(300_000.0)
+
+
+def test_no_sweeps(clock: Clock) -> None:
+    for dynamics in ({}, {"anneal": {"from": 0.2, "sweeps": 10}}):
+        config = machine(schedule={"sweeps": 0}, dynamics=dynamics)
+        pace = calibration._pace(Student(clock, 1.0, 1.0, 0), config, budget=1.0)  # type: ignore[arg-type]
+        assert pace.sweeps == 0
+
+
+def test_of_a_long_ladder_some_temperatures_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+
+    def pace(walker: Walker, config: Config, budget: float) -> Pace:
+        measured.append(walker.temperature)
+        return Pace(1.0, 10.0 + walker.temperature, 1, 0)
+
+    monkeypatch.setattr(calibration, "_pace", pace)
+    betas = [0.1 * (1 + place) for place in range(22)]
+    found = calibrate(machine(dynamics={"betas": betas}), ranks=1)
+    assert measured == 2 * [0, 3, 6, 9, 12, 15, 18, 21]
+    assert [found.paces[1, beta].sweeps for beta in (0, 1, 2, 3, 20, 21)] == [10, 10, 13, 13, 31, 31]
 
 
 def test_burn_in_is_counted(clock: Clock) -> None:

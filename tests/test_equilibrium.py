@@ -254,6 +254,39 @@ class TestMixing:
             assert window.last < later.first
             assert window.last < 2 * window.first
 
+    def test_windows_of_a_very_long_run(self, tmp_path: Path) -> None:
+        """Times of 10^15 sweeps, doubled as often as they go back to 1, are beyond 64 bits."""
+        config = configuration(schedule__sweeps=10**15, schedule__measurements={"kind": "log", "count": 100})
+        windows = doublings(load(write(tmp_path / "x.h5", config, equilibrated(config))))
+        assert windows[0].first == 1
+        assert all(window.last < 2 * window.first for window in windows[:-1])
+        assert all(window.last < later.first for window, later in pairwise(windows))
+
+
+class TestAnnealed:
+    """Temperatures are compared with themselves only."""
+
+    @staticmethod
+    def found(path: Path, cooled: int) -> dict[str, Any]:
+        config = configuration(dynamics__anneal={"from": 0.5, "to": 2.0, "sweeps": cooled})
+        return judged(path, config, equilibrated(config))
+
+    def test_cooled_before_the_windows(self, tmp_path: Path) -> None:
+        found = self.found(tmp_path, 20)
+        assert found["verdict"] == "equilibrated"
+        assert [window["first"] for window in found["windows"]] == [20, 40]
+
+    def test_cooled_within_the_window_before_the_last(self, tmp_path: Path) -> None:
+        found = self.found(tmp_path, 21)
+        assert found["verdict"] == "cannot be judged"
+        assert [window["first"] for window in found["windows"]] == [40]
+
+    def test_cooled_within_the_last_half(self, tmp_path: Path) -> None:
+        found = self.found(tmp_path, 80)
+        assert found["verdict"] == "cannot be judged"
+        assert "cooled until t = 80" in found["sentence"]
+        assert set(found["betas"][0]["alone"].values()) == {"cannot be judged"}
+
 
 class TestText:
     def test_the_verdict_comes_first(self, tmp_path: Path) -> None:

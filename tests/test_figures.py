@@ -57,6 +57,16 @@ def test_every_kind_is_in_the_help_and_has_a_caption() -> None:
     assert set(CAPTIONS) == set(KINDS) - {MANIFOLD}
 
 
+def test_profile_shows_what_alignment_makes(file: Path) -> None:
+    """Dotted: random starts at t = 0, over samples, clones and temperatures."""
+    figure = draw([load(file)], "profile")
+    for panel, name in zip(figure.axes, ("q", "r", "r_test"), strict=False):
+        dotted = [line for line in panel.lines if line.get_linestyle() == ":"]
+        expected = data(file, f"teacher/{name}_aligned")[:, 1, :, :, 0].mean(axis=(0, 1, 2))
+        np.testing.assert_allclose(dotted[0].get_ydata(), expected)
+        assert len(dotted) == 1
+
+
 class TestEvolution:
     def test_profiles_at_their_times(self, file: Path) -> None:
         figure = draw([load(file)], "evolution")

@@ -1,6 +1,7 @@
 """The report: one well-formed page that needs nothing else and says what `dsm analyze` says."""
 
 import base64
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,9 +10,11 @@ from xml.etree import ElementTree
 
 import h5py
 import pytest
+import xarray as xr
 from test_analysis import configuration, filled, known, scan, write
 
 from dsm_hpc import cli
+from dsm_hpc.analysis.export import export
 from dsm_hpc.analysis.plots import check_output
 from dsm_hpc.analysis.report import OF_EACH, page, report
 from dsm_hpc.analysis.report_tables import mixing_table
@@ -277,3 +280,14 @@ def test_what_is_no_results_file_is_refused(tmp_path: Path, capsys: pytest.Captu
     assert "is not an HDF5 file" in capsys.readouterr().err
     assert not (tmp_path / "r.html").exists()
     check_output(tmp_path / "r.html")
+
+
+def test_the_name_of_a_file_need_not_be_text(tmp_path: Path) -> None:
+    path = write(
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.h5")), configuration(), known(configuration())
+    )
+    report([path], tmp_path / "page.html")
+    assert "?.h5" in Page((tmp_path / "page.html").read_text()).facts["file"]
+    export([path], tmp_path / "all.nc")
+    with xr.open_dataset(tmp_path / "all.nc", engine="h5netcdf") as root:
+        assert root.attrs["path"].endswith("\N{REPLACEMENT CHARACTER}.h5")

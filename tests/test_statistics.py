@@ -175,6 +175,13 @@ class TestJackknife:
         assert found["high"] - found["mean"] == pytest.approx(1.96 * found["error"], rel=0.15)
         assert found["mean"] - found["low"] == pytest.approx(1.96 * found["error"], rel=0.15)
 
+    def test_bootstrap_in_parts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """How many draws are in memory at a time changes nothing."""
+        profile = xr.DataArray(np.random.default_rng(8).random((30, 4)), dims=("sample", "layer"))
+        whole = derived(profile, profile)
+        monkeypatch.setattr("dsm_hpc.analysis.derived.MOST_AT_ONCE", 7 * profile.size)
+        assert derived(profile, profile) == whole
+
     def test_derived_quantities(self) -> None:
         q = np.array([[0.9, 0.3, 0.2, 0.7], [0.7, 0.5, 0.4, 0.9], [np.nan, 0.1, 0.1, 0.1]])
         r_test = np.array([[0.8, 0.6, 0.5, 0.4], [0.8, 0.6, 0.5, 0.6], [0.8, 0.6, 0.5, 0.8]])

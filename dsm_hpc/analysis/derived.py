@@ -24,6 +24,9 @@ RESAMPLES = 2000
 CONFIDENCE = 0.95
 """Of the bootstrap intervals."""
 
+MOST_AT_ONCE = 1 << 21
+"""Overlaps that the bootstrap has in memory: with many samples not all draws are made at once."""
+
 
 def derived(q: xr.DataArray, r_test: xr.DataArray) -> dict[str, dict[str, float]]:
     """What is derived from the profiles of one start and beta, each on the axes sample, layer.
@@ -90,6 +93,7 @@ def _interval(samples: Array, function: Function) -> tuple[float, float]:
         paired=True,
         vectorized=True,
         n_resamples=RESAMPLES,
+        batch=max(1, MOST_AT_ONCE // samples.size),
         confidence_level=CONFIDENCE,
         method="percentile",
         rng=np.random.default_rng(0),

@@ -90,7 +90,7 @@ Tree = dict[str, Any]
 
 def equilibrium(results: Results) -> Tree | None:
     """The verdict and all that it rests on, as the tree above; None if nothing has been measured yet."""
-    windows = doublings(results)
+    windows = _at_one_temperature(results, doublings(results))
     if not windows:
         return None
     q = results.variable("teacher/q_aligned")
@@ -115,6 +115,17 @@ def equilibrium(results: Results) -> Tree | None:
 # ---------------------------------------------------------------------------------------------- criteria
 
 
+def _cooled(results: Results) -> int:
+    """The time from which on the temperature is constant, in sweeps."""
+    anneal = results.config.dynamics.anneal
+    return 0 if anneal is None else anneal.sweeps
+
+
+def _at_one_temperature(results: Results, windows: list[Window]) -> list[Window]:
+    """The last window, and those before it in which an annealed run was not cooled any more."""
+    return [*(window for window in windows[:-1] if window.first >= _cooled(results)), *windows[-1:]]
+
+
 def _betas(results: Results, q: xr.DataArray, windows: list[Window]) -> Iterator[Tree]:
     """The criteria at every temperature, in the order of the file."""
     starts = [str(start) for start in q["start"].values]
@@ -122,6 +133,9 @@ def _betas(results: Results, q: xr.DataArray, windows: list[Window]) -> Iterator
     compared = _compared(results, means, starts)
     courses = {start: [_by_layer(estimate(mean.sel(start=start))) for mean in means] for start in starts}
     errors = _errors(results, windows[-1], starts)
+    cooling = ""
+    if windows[-1].first < _cooled(results):
+        cooling = f"the run is cooled until t = {_cooled(results)}, so its last half has no one temperature"
     for place, beta in enumerate(results.layout.coordinates["beta"]):
         exchangeable = {start for start in starts if isinf(beta) and not errors[place][start]["wrong"]}
         layers = {}
@@ -142,7 +156,7 @@ def _betas(results: Results, q: xr.DataArray, windows: list[Window]) -> Iterator
                     for start in starts
                 },
             }
-        yield _beta(float(beta), errors[place], layers)
+        yield _beta(float(beta), errors[place], layers, cooling)
 
 
 def _compared(results: Results, means: list[xr.DataArray], starts: list[str]) -> dict[str, Estimate | None]:
@@ -207,23 +221,26 @@ def _errors(results: Results, window: Window, starts: list[str]) -> list[Tree]:
     ]
 
 
-def _beta(beta: float, errors: Tree, compared: dict[int, Tree]) -> Tree:
-    """One temperature, judged.  compared : the criteria of each layer."""
+def _beta(beta: float, errors: Tree, compared: dict[int, Tree], cooling: str) -> Tree:
+    """One temperature, judged.  compared : the criteria of each layer.  cooling : why there is nothing to
+    judge, if the window is not at this temperature."""
     _judge([comparison for layer in compared.values() for comparison in _comparisons(layer)])
-    layers = [{"layer": layer, **_verdict(beta, errors, tree), **tree} for layer, tree in compared.items()]
+    layers = [
+        {"layer": layer, **_verdict(beta, errors, tree, cooling), **tree} for layer, tree in compared.items()
+    ]
     verdict = max((layer["verdict"] for layer in layers), key=_BEST_TO_WORST.index)
     sentence = f"{verdict}: {'; '.join(_because(layers, beta, errors, verdict))}"
     return {
         "beta": beta,
         "verdict": verdict,
         "sentence": sentence,
-        "alone": {start: _alone(start, beta, errors, layers) for start in errors},
+        "alone": {start: _alone(start, beta, errors, layers, cooling) for start in errors},
         "errors": errors,
         "layers": layers,
     }
 
 
-def _alone(start: str, beta: float, errors: Tree, layers: list[Tree]) -> str:
+def _alone(start: str, beta: float, errors: Tree, layers: list[Tree], cooling: str) -> str:
     """The verdict on one start as if there were no other."""
     found: list[str] = [
         _verdict(
@@ -234,6 +251,7 @@ def _alone(start: str, beta: float, errors: Tree, layers: list[Tree]) -> str:
                 "clones": {start: layer["clones"][start]},
                 "windows": {start: layer["windows"][start]},
             },
+            cooling,
         )["verdict"]
         for layer in layers
     ]
@@ -262,8 +280,10 @@ def _judge(comparisons: list[Tree]) -> None:
 # ---------------------------------------------------------------------------------------------- verdicts
 
 
-def _verdict(beta: float, errors: Tree, layer: Tree) -> Tree:
+def _verdict(beta: float, errors: Tree, layer: Tree, cooling: str) -> Tree:
     """The verdict on one layer, with its reasons."""
+    if cooling:
+        return {"verdict": UNDECIDED, "reasons": [cooling]}
     against, missing = [], []
     for words, one in _named(layer):
         if one is None:
@@ -274,7 +294,7 @@ def _verdict(beta: float, errors: Tree, layer: Tree) -> Tree:
             missing.append(f"{words} are not resolved: too few samples")
     against += _wrong(beta, errors)
     if layer["starts"] is None and not any(layer["clones"].values()):
-        missing.append("there is one start, and no clones to compare it with")
+        missing.append("there is one start, and no clones at E = 0 to compare it with")
     if against:
         return {"verdict": NOT_EQUILIBRATED, "reasons": against}
     return {"verdict": UNDECIDED if missing else EQUILIBRATED, "reasons": missing}

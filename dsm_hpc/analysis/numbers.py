@@ -11,7 +11,16 @@ from dsm_hpc.analysis.exchange import exchange
 from dsm_hpc.analysis.free_energy import free_energy
 from dsm_hpc.analysis.results import Results
 from dsm_hpc.analysis.statements import exchangeability, heterogeneity, merging
-from dsm_hpc.analysis.statistics import Estimate, Window, estimate, middle, per_sample, window, windowed
+from dsm_hpc.analysis.statistics import (
+    Estimate,
+    Window,
+    estimate,
+    middle,
+    per_sample,
+    unlearnt,
+    window,
+    windowed,
+)
 
 Averages = dict[str, xr.DataArray]
 """Per variable one value for each sample: its mean over the window and over clones or pairs."""
@@ -82,27 +91,35 @@ def _betas(results: Results, times: Window) -> list[dict[str, Any]]:
     averages = {name: windowed(results, name, times) for name in PROFILES if results.has(name)}
     averages["training_error"] = per_sample(times.of(training_error(results)))
     averages["test_error"] = windowed(results, "test_error", times)
+    chance = unlearnt(results, "teacher/q_aligned")
     return [
-        _beta({name: values.isel(beta=place, drop=True) for name, values in averages.items()}, float(beta))
+        _beta(
+            {name: values.isel(beta=place, drop=True) for name, values in averages.items()},
+            float(beta),
+            chance,
+        )
         for place, beta in enumerate(results.layout.coordinates["beta"])
     ]
 
 
-def _beta(averages: Averages, beta: float) -> dict[str, Any]:
-    """One temperature; averages on the axes sample, start and, for profiles, layer."""
+def _beta(averages: Averages, beta: float, chance: xr.DataArray | None) -> dict[str, Any]:
+    """One temperature; averages on the axes sample, start and, for profiles, layer.
+
+    chance : aligned q of students that have learnt nothing.
+    """
     starts = [str(start) for start in averages["training_error"]["start"].values]
     q = averages["teacher/q_aligned"]
     numbers: dict[str, Any] = {"beta": beta, "starts": {}}
     for start in starts:
         numbers["starts"][start] = _start(
-            {name: values.sel(start=start) for name, values in averages.items()}
+            {name: values.sel(start=start, drop=True) for name, values in averages.items()}, chance
         )
     if len(starts) == 2:
         numbers["merging"] = merging(q.sel(start="planted"), q.sel(start="random"))
     return numbers
 
 
-def _start(averages: Averages) -> dict[str, Any]:
+def _start(averages: Averages, chance: xr.DataArray | None) -> dict[str, Any]:
     """One start at one temperature; averages on the axes sample and, for profiles, layer."""
     q = averages["teacher/q_aligned"]
     numbers: dict[str, Any] = {name: _listed(estimate(values)) for name, values in averages.items()}
@@ -110,7 +127,7 @@ def _start(averages: Averages) -> dict[str, Any]:
     numbers |= {name: _listed(estimate(values)) for name, values in parts.items()}
     numbers["derived"] = derived(q, averages["teacher/r_test"])
     if q.sizes["layer"] >= 3:
-        numbers["heterogeneity"] = heterogeneity(q)
+        numbers["heterogeneity"] = heterogeneity(q, chance)
     if "clones/q_aligned" in averages:
         numbers["exchangeability"] = exchangeability(q, averages["clones/q_aligned"])
     return numbers

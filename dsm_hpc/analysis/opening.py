@@ -4,7 +4,6 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dsm_hpc.analysis.lazy import Joined, Stored, lazy
-from dsm_hpc.analysis.results import Results, load
+from dsm_hpc.analysis.results import Results, files_of, load
 from dsm_hpc.analysis.scan import short, varied
 from dsm_hpc.errors import InputError
 from dsm_hpc.presentation.wording import parameter
-from dsm_hpc.storage import scan_list
 from dsm_hpc.storage.layout import VARIABLES, layout
 
 PathLike = str | os.PathLike[str]
@@ -51,7 +49,7 @@ def open_results(paths: PathLike | Sequence[PathLike]) -> xr.DataTree:
     >>> tree = open_results("quickstart.h5")                                        # doctest: +SKIP
     >>> tree["teacher/q_aligned"].sel(start="planted", layer=1).mean("sample")      # doctest: +SKIP
     """
-    files = [load(path) for path in _files(paths)]
+    files = [load(path) for path in files_of([paths] if isinstance(paths, str | os.PathLike) else paths)]
     trees = [_groups(results) for results in files]
     if len(files) == 1:
         return xr.DataTree.from_dict(
@@ -59,23 +57,6 @@ def open_results(paths: PathLike | Sequence[PathLike]) -> xr.DataTree:
             | {"/": xr.Dataset(trees[0][""], _axes(files[0]), _attributes(files[0]))}
         )
     return _joined(files, trees)
-
-
-def _files(paths: PathLike | Sequence[PathLike]) -> list[Path]:
-    """The results files that are meant; of a scan's folder those points that have begun."""
-    given = [Path(paths)] if isinstance(paths, str | os.PathLike) else [Path(path) for path in paths]
-    found = [file for path in given for file in (_scan(path) if path.is_dir() else [path])]
-    if not found:
-        raise InputError("no results file was given; needed is at least one")
-    return found
-
-
-def _scan(folder: Path) -> list[Path]:
-    files = [folder / f"{point.name}.h5" for point in scan_list.read(folder)[0].points]
-    begun = [file for file in files if file.exists()]
-    if not begun:
-        raise InputError(f"{folder}: no point of this scan has begun, so there are no results yet")
-    return begun
 
 
 # ---------------------------------------------------------------------------------------------- one file
@@ -110,7 +91,7 @@ def _axis(axis: str, values: NDArray[Any], results: Results) -> xr.Variable:
 def _attributes(results: Results) -> dict[str, Any]:
     return {
         "name": results.config.name,
-        "path": str(results.path),
+        "path": os.fsencode(results.path).decode(errors="replace"),  # the name of a file need not be text
         "finished": int(results.finished),
         "config_resolved": results.config.as_yaml(),
         "provenance": json.dumps(results.provenance),

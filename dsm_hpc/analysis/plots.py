@@ -21,7 +21,8 @@ from dsm_hpc.analysis.figures import (
     profile,
     relaxation,
 )
-from dsm_hpc.analysis.results import Results, load
+from dsm_hpc.analysis.results import Results, files_of, load
+from dsm_hpc.analysis.statistics import window
 from dsm_hpc.errors import InputError
 from dsm_hpc.presentation.style import RC
 
@@ -60,18 +61,23 @@ def plot(paths: list[Path], kind: str, output: Path, closures: Sequence[str] = (
         raise InputError(
             f"{output}: unknown kind of file: allowed are names that end in .{', .'.join(SUFFIXES)}"
         )
-    if kind in ONE_FILE and len(paths) > 1:
-        raise InputError(f"--kind {kind}: shows one results file; {len(paths)} were given")
     if kind not in SEVERAL_FILES and closures:
         raise InputError(f"--theory: is shown by --kind {', '.join(SEVERAL_FILES)} only, not by {kind}")
     check_output(output)
     with rc_context(RC):
-        figure = (
-            _manifold(paths) if kind == MANIFOLD else draw([load(path) for path in paths], kind, closures)
-        )
+        figure = _manifold(paths) if kind == MANIFOLD else draw(_loaded(paths, kind), kind, closures)
         picture = BytesIO()
         figure.savefig(picture, format=suffix)
     replace(output, picture.getvalue())
+
+
+def _loaded(paths: list[Path], kind: str) -> list[Results]:
+    """The files to draw.  Of several, those in which nothing has been measured yet are left out: the next
+    point of a running scan."""
+    files = [load(path) for path in files_of(paths)]
+    if kind in ONE_FILE and len(files) > 1:
+        raise InputError(f"--kind {kind}: shows one results file; {len(files)} were given")
+    return [results for results in files if window(results) is not None] or files[:1]
 
 
 def draw(files: Sequence[Results], kind: str, closures: Sequence[str] = ()) -> Figure:

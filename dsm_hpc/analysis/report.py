@@ -22,7 +22,7 @@ from dsm_hpc.analysis.figures.parameters import parameters
 from dsm_hpc.analysis.numbers import file_numbers
 from dsm_hpc.analysis.plots import SEVERAL_FILES, check_output, draw, replace
 from dsm_hpc.analysis.report_tables import Table
-from dsm_hpc.analysis.results import Results, load
+from dsm_hpc.analysis.results import Results, files_of, load
 from dsm_hpc.analysis.scan import labels
 from dsm_hpc.analysis.statistics import window
 from dsm_hpc.errors import InputError
@@ -78,12 +78,13 @@ def report(paths: list[Path], output: Path, closures: tuple[str, ...] = ()) -> N
     if output.suffix.lower() != SUFFIX:
         raise InputError(f"{output}: unknown kind of file: allowed are names that end in {SUFFIX}")
     check_output(output)
-    replace(output, page(paths, output, closures).encode())
+    text = page(paths, output, closures)
+    replace(output, text.encode(errors="replace"))  # the name of a file need not be text
 
 
 def page(paths: list[Path], output: Path, closures: tuple[str, ...] = ()) -> str:
     """The page as text; `output` is its name in the command that makes it again."""
-    files = [load(path) for path in paths]
+    files = [load(path) for path in files_of(paths)]
     entries = [_numbers(results, closures) for results in files]
     several = len(files) > 1
     headings = labels(files) if several else [files[0].config.name]

@@ -9,6 +9,7 @@ from dsm_hpc.analysis.derived import CONFIDENCE
 from dsm_hpc.analysis.figures.equilibration import outcome_table, sign
 from dsm_hpc.analysis.results import Results
 from dsm_hpc.analysis.scan import short, varied
+from dsm_hpc.analysis.sentences import ends_in_words
 from dsm_hpc.presentation.wording import column, counted, in_words, inputs, number, parameter, with_error
 
 Tree = dict[str, Any]
@@ -160,11 +161,7 @@ def statements(entry: Tree) -> list[str]:
     words = []
     for start, numbers in beta["starts"].items():
         if "heterogeneity" in numbers:
-            found = numbers["heterogeneity"]
-            words.append(
-                f"Heterogeneity, {start} start: {found['verdict']}. First layer minus middle "
-                f"{in_words(found['first'])}, last layer minus middle {in_words(found['last'])}."
-            )
+            words.append(f"Heterogeneity, {start} start: {ends_in_words(numbers['heterogeneity'])}")
     if "merging" in beta:
         words.append(
             f"Planted against random start: {beta['merging']['verdict']}." + _largest(beta["merging"])

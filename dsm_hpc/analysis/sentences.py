@@ -144,11 +144,27 @@ def loops(counts: dict[str, Any]) -> str:
 
 
 def _heterogeneity(start: str, statement: dict[str, Any]) -> str:
-    return item(
-        f"Heterogeneity, {start} start: {statement['verdict']}. Aligned q, paired over samples: "
-        f"first layer minus middle {in_words(statement['first'])}, "
-        f"last layer minus middle {in_words(statement['last'])}."
+    return item(f"Heterogeneity, {start} start: {ends_in_words(statement)}")
+
+
+def ends_in_words(statement: dict[str, Any]) -> str:
+    """The verdict on heterogeneity and what it rests on."""
+    as_it_stands, learnt = _both_ends(statement), statement["learnt"]
+    if learnt is None:
+        return (
+            f"{statement['verdict']}. Aligned q, paired over samples: {as_it_stands}. Alignment alone lifts "
+            "the first layers: without a random start in the run it is not known by how much."
+        )
+    return (
+        f"{statement['verdict']}. Aligned q less that of students that have learnt nothing (random start at "
+        f"t = 0, lifted by alignment alone), paired over samples: {_both_ends(learnt)}. Aligned q as it "
+        f"stands: {as_it_stands}."
     )
+
+
+def _both_ends(ends: dict[str, Any]) -> str:
+    first, last = in_words(ends["first"]), in_words(ends["last"])
+    return f"first layer minus middle {first}, last layer minus middle {last}"
 
 
 def _merging(statement: dict[str, Any]) -> str:

@@ -26,20 +26,29 @@ LEVEL = 0.05
 UNDECIDED = "cannot be judged (a standard error needs two samples)"
 
 
-def heterogeneity(q: xr.DataArray) -> dict[str, Any]:
+def heterogeneity(q: xr.DataArray, unlearnt: xr.DataArray | None) -> dict[str, Any]:
     """Whether both ends of the network are learnt better than its middle.
 
     q : aligned teacher overlap of one start and beta, (sample, layer) with L >= 3.
+    unlearnt : the same of students that have learnt nothing, or None.  Alignment lifts it, in the first layer
+        most: a perceptron of c weights whose sign is free has E|cos| > 0.  The verdict is on q less this.
     """
-    ends = {end: _difference(value) for end, value in ends_above_middle(q).items()}
-    first, last = (_side(ends[end]["in_errors"]) for end in ("first", "last"))
+    ends = _ends(q)
+    learnt = None if unlearnt is None else _ends(q - unlearnt)
+    judged = ends if learnt is None else learnt
+    first, last = (_side(judged[end]["in_errors"]) for end in ("first", "last"))
     if "" in (first, last):
         verdict = UNDECIDED
     elif first == last:
         verdict = f"both ends {first} the middle"
     else:
         verdict = f"the first layer {first}, the last layer {last} the middle"
-    return {**ends, "verdict": verdict}
+    return {**ends, "learnt": learnt, "verdict": verdict}
+
+
+def _ends(q: xr.DataArray) -> dict[str, Any]:
+    """First and last layer minus middle."""
+    return {end: _difference(value) for end, value in ends_above_middle(q).items()}
 
 
 def merging(planted: xr.DataArray, random: xr.DataArray) -> dict[str, Any]:

@@ -69,8 +69,8 @@ def doublings(results: Results) -> list[Window]:
         return [] if last is None else [last]
     found, times = [last], results.layout.coordinates["time"]
     while True:
-        half = 2 ** len(found)
-        kept = times[(times > 0) & (2 * half * times >= last.last) & (half * times < last.last)]
+        end = last.last / 2 ** len(found)
+        kept = times[(times > 0) & (times >= end / 2) & (times < end)]
         if not len(kept):
             return found[::-1]
         found.append(Window(int(kept[0]), int(kept[-1]), len(kept)))
@@ -98,6 +98,15 @@ def windowed(results: Results, name: str, times: Window) -> xr.DataArray:
 def course(results: Results, name: str) -> Estimate:
     """A variable against time: mean and standard error over samples at each measurement time."""
     return estimate(per_sample(results.variable(name), within=("clone", "pair")))
+
+
+def unlearnt(results: Results, name: str) -> xr.DataArray | None:
+    """One value per sample of a variable for students that have learnt nothing: random starts at t = 0, over
+    clones and temperatures.  None for a run without them."""
+    if "random" not in results.config.ensemble.starts:
+        return None
+    begin = results.variable(name).sel(start="random", drop=True).isel(time=0, drop=True)
+    return per_sample(begin, within=("clone", "pair", "beta"))
 
 
 def contrast(a: xr.DataArray, b: xr.DataArray) -> Estimate:

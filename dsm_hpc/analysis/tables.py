@@ -7,7 +7,7 @@ from dsm_hpc.analysis.closures import against_theory, closures_text
 from dsm_hpc.analysis.exchange import exchange_text
 from dsm_hpc.analysis.free_energy import free_energy_text
 from dsm_hpc.analysis.numbers import file_numbers, plain
-from dsm_hpc.analysis.results import Results, load
+from dsm_hpc.analysis.results import Results, files_of, load
 from dsm_hpc.analysis.scan import short, varied
 from dsm_hpc.analysis.sentences import equilibrium, loops, statements
 from dsm_hpc.presentation.wording import WIDTH, column, counted, inputs, parameter, table, with_error
@@ -35,12 +35,13 @@ def analyze(paths: list[Path], closures: tuple[str, ...] = ()) -> tuple[str, dic
     closures : of the theory that the data are compared with.
     Raises InputError if a file is not a results file, or theory does not describe it.
     """
-    files = [load(path) for path in paths]
+    files = [load(path) for path in files_of(paths)]
     numbers: dict[str, Any] = {"files": [_numbers(results, closures) for results in files]}
     text = [_file(entry) for entry in numbers["files"]]
     if len(files) > 1:
         numbers["summary"] = _summary(files, numbers["files"])
-        text.append(_summary_table(numbers["summary"]))
+        if numbers["summary"]["rows"]:
+            text.append(_summary_table(numbers["summary"]))
     return "\n\n".join(text), plain(numbers)
 
 
@@ -115,7 +116,7 @@ def _start_table(start: str, numbers: dict[str, Any]) -> str:
 
 
 def _summary(files: list[Results], entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """One row per file, temperature and start."""
+    """One row per file, temperature and start; none for a file in which nothing has been measured yet."""
     parameters = varied(files)
     rows = [
         {
@@ -127,6 +128,7 @@ def _summary(files: list[Results], entries: list[dict[str, Any]]) -> dict[str, A
             "verdict": verdict["verdict"],
         }
         for place, entry in enumerate(entries)
+        if entry["betas"]
         for beta, verdict in zip(entry["betas"], entry["equilibrium"]["betas"], strict=True)
         for start, numbers in beta["starts"].items()
     ]

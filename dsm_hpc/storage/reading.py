@@ -146,7 +146,7 @@ def _check_format(file: h5py.File, path: Path) -> None:
     found = _shown(file.attrs.get("format"))
     if not isinstance(found, str) or found != FORMAT:
         what = "has no attribute `format`" if found is None else f"has format {found!r:.40}"
-        raise InputError(f"{path}: HDF5, but {what}, so not of this program: needed is {FORMAT!r}")
+        raise InputError(f"{path}: HDF5, but {what}, so not of `dsm run`: needed is {FORMAT!r}")
     version = file.attrs.get("format_version")
     if not isinstance(version, np.integer) or version < 1:
         raise InputError(f"{path}: format_version {version!r:.40} is not a number from 1 to {FORMAT_VERSION}")

@@ -536,8 +536,6 @@ def _changed(tree: Any, chance: random.Random, names: list[str] = _NAMES) -> Any
     return tree
 
 
-
-
 def _with_keys(tree: Any, chance: random.Random) -> Any:
     """A tree with one or two known keys set to something."""
     for _ in range(chance.choice((1, 1, 2))):

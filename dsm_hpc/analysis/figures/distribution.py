@@ -40,6 +40,8 @@ def draw(results: Results) -> Figure:
     figure, axes = panels(-(-len(layers) // columns), columns, f"{title(results)}\n{words}", height=2.0)
     for panel, layer in zip(axes, layers, strict=False):
         here = {group: values.sel(layer=layer) for group, values in found.items()}
+        if not any(np.isfinite(values).any() for values in here.values()):
+            raise InputError(f"{results.path}: damaged: no overlap of layer {layer} is a number")
         edges = bins([values.values for values in here.values()])
         for group, values in here.items():
             for start in results.config.ensemble.starts:
@@ -62,15 +64,15 @@ def draw(results: Results) -> Figure:
 
 
 def bins(values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Edges of bins that all these values share: NumPy's rule `auto`, but not more than MOST_BINS, and none
-    narrower than NARROWEST."""
+    """Edges of bins that all these values share: NumPy's rule `rice`, whose number of bins depends on that of
+    values only, but not more than MOST_BINS, and none narrower than NARROWEST."""
     every = np.concatenate([part[np.isfinite(part)] for part in values])
     low, high = float(every.min()), float(every.max())
     if high - low < NARROWEST:
         centre = (low + high) / 2
         return np.array([centre - NARROWEST / 2, centre + NARROWEST / 2])
     most = min(MOST_BINS, max(int((high - low) / NARROWEST), 1))
-    edges = np.histogram_bin_edges(every, "auto")
+    edges = np.histogram_bin_edges(every, "rice")
     return edges if len(edges) <= most + 1 else np.linspace(low, high, most + 1)
 
 

@@ -13,16 +13,17 @@ from dsm_hpc.analysis.figures.style import curve, temperature, title
 from dsm_hpc.analysis.figures.theory import theory_handles, theory_profiles
 from dsm_hpc.analysis.measured import coldest, measured_window
 from dsm_hpc.analysis.results import Results
-from dsm_hpc.analysis.statistics import Estimate, estimate, windowed
+from dsm_hpc.analysis.statistics import Estimate, estimate, unlearnt, windowed
 from dsm_hpc.presentation.style import STARTS, colours, layer_axis, legend, panels
 
 _PANELS = {"q": "aligned $q(l)$", "r": "aligned $r(l)$", "r_test": r"aligned $r_{\mathrm{test}}(l)$"}
-_BIAS: dict[str, Any] = {"color": "0.35", "linestyle": ":", "linewidth": 0.9}
+_CHANCE: dict[str, Any] = {"color": "0.35", "linestyle": ":", "linewidth": 0.9}
 
 
 def draw(files: Sequence[Results], closures: Sequence[str] = ()) -> Figure:
     """Aligned q(l), r(l), r_test(l) in the last half of the run: filled markers for student and teacher,
-    rings for two clones; one colour per start, or per file if there are several.
+    rings for two clones; one colour per start, or per file if there are several.  Dotted: what alignment
+    alone makes of students that have learnt nothing.
 
     closures : theory of the dense limit, black lines without markers.
 
@@ -38,8 +39,8 @@ def draw(files: Sequence[Results], closures: Sequence[str] = ()) -> Figure:
             _draw_panel(panel, files, name, shown)
             theory_profiles(panel, files, closures, name)
             panel.set_ylabel(label if row == 0 else f"{label}, planted")
-            if name == "r" and row == 0:
-                _draw_bias(panel, files)
+            if row == 0:
+                _draw_chance(panel, files, name)
             layer_axis(panel)
     legend(figure, [*_legend(files, starts), *theory_handles(closures)], columns=3)
     return figure
@@ -57,10 +58,20 @@ def _draw_panel(panel: Axes, files: Sequence[Results], name: str, starts: Sequen
                     curve(panel, profile.mean["layer"].values, profile, drawn)
 
 
-def _draw_bias(panel: Axes, files: Sequence[Results]) -> None:
-    """What alignment makes of an uncorrelated hidden layer: r = sqrt(2 / (pi M))."""
-    for train in sorted({results.config.patterns.train for results in files}):
-        panel.axhline(sqrt(2 / (pi * train)), **_BIAS)
+def _draw_chance(panel: Axes, files: Sequence[Results], name: str) -> None:
+    """Unlearnt students as measured at t = 0; else r = sqrt(2 / (pi M)) of an uncorrelated hidden layer."""
+    if _measured_chance(files):
+        start = unlearnt(files[0], f"teacher/{name}_aligned")
+        assert start is not None
+        panel.plot(start["layer"].values, start.mean("sample").values, **_CHANCE)
+    elif name == "r":
+        for train in sorted({results.config.patterns.train for results in files}):
+            panel.axhline(sqrt(2 / (pi * train)), **_CHANCE)
+
+
+def _measured_chance(files: Sequence[Results]) -> bool:
+    """Whether unlearnt students are in the data; those of several files would bury their curves."""
+    return len(files) == 1 and "random" in files[0].config.ensemble.starts
 
 
 def _profile(results: Results, name: str, start: str) -> Estimate:
@@ -82,12 +93,12 @@ def _title(files: Sequence[Results]) -> str:
 def _legend(files: Sequence[Results], starts: Sequence[str]) -> list[Line2D]:
     looks = {start: STARTS[start] if len(files) == 1 else STARTS[start].but(colour="0.4") for start in starts}
     named = zip(colours(len(files)), names(files), strict=True) if len(files) > 1 else ()
+    clones = {start: look.but(filled=False, line="none") for start, look in looks.items()}
+    cloned = any(results.config.ensemble.clones > 1 for results in files)
+    chance = "unlearnt (random, $t=0$)" if _measured_chance(files) else r"bias $\sqrt{2/\pi M}$ of $r$"
     return [
         *(Line2D([], [], color=colour, linewidth=2.5, label=name) for colour, name in named),
         *(look.handle(f"{start}: student, teacher") for start, look in looks.items()),
-        *(
-            look.but(filled=False, line="none").handle(f"{start}: two clones")
-            for start, look in looks.items()
-        ),
-        Line2D([], [], label=r"bias $\sqrt{2/\pi M}$ of $r$", **_BIAS),
+        *(look.handle(f"{start}: two clones") for start, look in clones.items() if cloned),
+        Line2D([], [], label=chance, **_CHANCE),
     ]
