@@ -83,8 +83,8 @@ class Drawing:
     def command(self, name: str) -> str:
         run = RUN[self.run]
         paths = f"{RUNS}/{run.output}"
-        if not run.output.endswith(".h5"):
-            paths = f"$(ls -v {paths}/*.h5)" if self.only == "*" else f"{paths}/{self.only}.h5"
+        if self.only != "*":
+            paths += f"/{self.only}.h5"
         theory = f" --theory {','.join(THEORY)}" if self.theory else ""
         return f"dsm plot {paths} --kind {self.kind}{theory} -o {figure(name).relative_to(TOP)}"
 
