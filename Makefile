@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test results faults lint bench docs clean FORCE
+.PHONY: help setup run test results faults lint sanitize bench docs clean FORCE
 
 PYTHON ?= python3
 # nproc would count OMP_NUM_THREADS, not cores.
@@ -52,6 +52,9 @@ lint: setup ## ruff and mypy
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+sanitize: setup ## the kernels' tests under the address and undefined-behaviour sanitizers, five minutes
+	tools/sanitize.sh
 
 bench: setup .venv/bench ## benchmarks
 	$(WITH) .venv/bin/python -m benchmarks

@@ -100,6 +100,9 @@ static int wrong_after_flip(const words_t *words, ptrdiff_t l, ptrdiff_t i, ptrd
 /* The same layer, when it is kept: rarely needed, so without copies for each number of vectors. */
 static inline uint64_t kept_layer(const words_t *words, ptrdiff_t l, uint64_t below, int32_t *h)
 {
-    return layer_above(words, l, below, (int)(words->padded / LANES), h);
+    int vectors = (int)(words->padded / LANES);
+    if (vectors > WORD / LANES)   /* never: for the compiler, which sees the size of the sums */
+        __builtin_unreachable();
+    return layer_above(words, l, below, vectors, h);
 }
 #endif
