@@ -130,18 +130,18 @@ def test_burn_in_is_counted(clock: Clock) -> None:
     assert pace.sweeps == pytest.approx(500.0)
 
 
-def test_the_slowest_rank_counts() -> None:
+def test_the_slowest_rank_counts(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every walker on a rank of its own: the time of the slowest kind; one rank: the sum."""
+    paces = [Pace(0.0, 3.0, 1, 0), Pace(0.0, 7.0, 1, 0)]
+    monkeypatch.setattr(calibration, "_pace", lambda walker, *_: paces[walker.key.start])
+    monkeypatch.setattr(calibration, "_measuring", lambda *_: 0.25)
     config = machine()
-    paces = {(0, 0): Pace(0.0, 3.0, 1, 0), (1, 0): Pace(0.0, 7.0, 1, 0)}
-    keys = tuple(walkers(config))
-    assert calibration._rank(keys, paces, drawing=0.5, measuring=0.25) == pytest.approx(
-        8 * 3.0 + 8 * 7.0 + 4 * 0.5 + 16 * 0.25
-    )
-    found = calibrate(config, ranks=16)
+    assert calibrate(config, ranks=16).slowest == pytest.approx(7.25)
     alone = calibrate(config, ranks=1)
-    assert found.slowest < alone.slowest
-    assert set(found.paces) == {(0, 0), (1, 0)}
+    assert alone.slowest == pytest.approx(8 * 3.0 + 8 * 7.0 + 16 * 0.25)
+    assert alone.paces == {(0, 0): paces[0], (1, 0): paces[1]}
+    keys, kinds = tuple(walkers(config)), {(0, 0): paces[0], (1, 0): paces[1]}
+    assert calibration._rank(keys, kinds, drawing=0.5, measuring=0.0) == pytest.approx(80.0 + 4 * 0.5)
 
 
 def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
