@@ -234,7 +234,8 @@ def test_shipped_inputs_are_valid(path: Path) -> None:
     [
         ("data.width=0", "data.width: 0 is not allowed"),
         ("data.f=spam", "f = spam: is not known: allowed are sgn, erf, relu, linear"),
-        ("data.wide=3", "data.wide: unknown key; allowed here are scenario, f, width, dimension"),
+        ("data.wide=3", "data.wide: unknown key; did you mean data.width?"),
+        ("data.spam=3", "data.spam: unknown key; allowed here are scenario, f, width, dimension"),
         ("schedule.measurements.kind=odd", "'odd' is not known: allowed are log, linear"),
         ("data.scenario=spam", "data.scenario: 'spam' is not allowed"),
         ("networks.g=relu", "ode: networks.g = relu has no equations of motion"),
