@@ -15,7 +15,7 @@ from test_analysis import configuration, filled, known, scan, write
 
 from dsm_hpc import cli
 from dsm_hpc.analysis.export import export
-from dsm_hpc.analysis.plots import check_output
+from dsm_hpc.analysis.output import check_output
 from dsm_hpc.analysis.report import OF_EACH, page, report
 from dsm_hpc.analysis.report_tables import mixing_table
 from dsm_hpc.analysis.tables import analyze

@@ -195,19 +195,11 @@ def _start(path: Path, base: Path, start: str, told: Tree, errors: Tree) -> Tree
     }
 
 
-def _untrained(results: Any) -> Any:
-    """Aligned q of students that have learnt nothing (random start, t = 0), a value per sample: what
-    alignment alone makes of independent weights."""
-    from dsm_hpc.analysis.statistics import per_sample
-
-    return per_sample(results.variable("teacher/q_aligned").sel(start="random").isel(beta=0, time=0))
-
-
 def _unlearnt(path: Path) -> Tree:
     from dsm_hpc.analysis.results import load
-    from dsm_hpc.analysis.statistics import estimate
+    from dsm_hpc.analysis.statistics import estimate, unlearnt
 
-    value = estimate(_untrained(load(path)))
+    value = estimate(unlearnt(load(path), "teacher/q_aligned"))
     return {"mean": value.mean.values.tolist(), "error": value.error.values.tolist()}
 
 
@@ -215,13 +207,13 @@ def _learnt_ends(path: Path, base: Path, start: str) -> Tree:
     """The ends minus the middle, of q less what alignment alone gives."""
     from dsm_hpc.analysis.measured import measured_window
     from dsm_hpc.analysis.results import load
-    from dsm_hpc.analysis.statistics import ends_above_middle, windowed
+    from dsm_hpc.analysis.statistics import ends_above_middle, unlearnt, windowed
 
     results = load(path)
     overlap = windowed(results, "teacher/q_aligned", measured_window(results)).isel(beta=0).sel(start=start)
     if overlap.sizes["layer"] < 3:
         return {}
-    ends = ends_above_middle(overlap - _untrained(load(base)).drop_vars("start"))
+    ends = ends_above_middle(overlap - unlearnt(load(base), "teacher/q_aligned"))
     return {end: {"difference": float(of.mean), "error": float(of.error)} for end, of in ends.items()}
 
 

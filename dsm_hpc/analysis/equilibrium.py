@@ -130,7 +130,7 @@ def _betas(results: Results, q: xr.DataArray, windows: list[Window]) -> Iterator
     """The criteria at every temperature, in the order of the file."""
     starts = [str(start) for start in q["start"].values]
     means = [per_sample(window.of(q)) for window in windows]
-    compared = _compared(results, means, starts)
+    compared = _compared(results, windows[-1], means, starts)
     courses = {start: [_by_layer(estimate(mean.sel(start=start))) for mean in means] for start in starts}
     errors = _errors(results, windows[-1], starts)
     cooling = ""
@@ -159,12 +159,15 @@ def _betas(results: Results, q: xr.DataArray, windows: list[Window]) -> Iterator
         yield _beta(float(beta), errors[place], layers, cooling)
 
 
-def _compared(results: Results, means: list[xr.DataArray], starts: list[str]) -> dict[str, Estimate | None]:
+def _compared(
+    results: Results, window: Window, means: list[xr.DataArray], starts: list[str]
+) -> dict[str, Estimate | None]:
     """All differences, on the axes beta and layer; None where there is nothing to compare.
 
-    means : q of student and teacher on the axes sample, start, beta, layer for each window, oldest first.
+    means : q of student and teacher on the axes sample, start, beta, layer for each window, oldest first;
+    window : the last one.
     """
-    last, window = means[-1], doublings(results)[-1]
+    last = means[-1]
     found: dict[str, Estimate | None] = {"starts": None}
     if len(starts) == 2:
         found["starts"] = contrast(last.sel(start="planted"), last.sel(start="random"))

@@ -1,14 +1,13 @@
 """The verb `export`: results as netCDF, or as a table in CSV."""
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
 import xarray as xr
 
 from dsm_hpc.analysis.opening import open_results
+from dsm_hpc.analysis.output import check_output, in_one_step
 from dsm_hpc.errors import InputError
 from dsm_hpc.storage.layout import VARIABLES
 
@@ -46,15 +45,17 @@ def export(paths: Sequence[Path], output: Path, table: str | None = None, overwr
         raise InputError(f"--table {table}: is for {CSV}; {NETCDF} holds everything")
     if table is not None and table not in TABLES:
         raise InputError(f"--table {table}: not a table: allowed are {', '.join(TABLES)}")
-    _check_output(output, overwrite)
+    check_output(output)
+    if output.exists() and not overwrite:
+        raise InputError(f"{output}: exists; give --overwrite, or another name")
     tree = open_results(paths)
     if kind == NETCDF:
-        with _in_one_step(output) as temporary:
+        with in_one_step(output) as temporary:
             tree.to_netcdf(temporary, engine="h5netcdf")
         return f"{output}: everything, as netCDF"
     name = table or PLAIN_TABLE
     variables = _columns(tree, name)
-    with _in_one_step(output) as temporary:
+    with in_one_step(output) as temporary:
         lines = _write(variables, temporary)
     others = [other for other in TABLES if other != name and _present(tree, other)]
     return f"{output}: table {name}, {lines} lines (other tables: {', '.join(others)})"
@@ -88,28 +89,3 @@ def _write(variables: xr.Dataset, path: Path) -> int:
             frame.to_csv(file, header=not file.tell(), lineterminator="\n")
             lines += len(frame)
     return lines
-
-
-def _check_output(output: Path, overwrite: bool) -> None:
-    """Before any work is done."""
-    if output.is_dir():
-        raise InputError(f"{output}: is a folder; give the name of a file")
-    if output.exists() and not overwrite:
-        raise InputError(f"{output}: exists; give --overwrite, or another name")
-    if not output.parent.is_dir():
-        raise InputError(f"{output}: there is no folder {output.parent}")
-    if not os.access(output.parent, os.W_OK):
-        raise InputError(f"{output}: no permission to write into {output.parent}")
-
-
-@contextmanager
-def _in_one_step(output: Path) -> Iterator[Path]:
-    """A temporary file that takes its name when it is complete: a reader sees the old one or the new one."""
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(output)
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)

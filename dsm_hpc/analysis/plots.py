@@ -1,6 +1,5 @@
 """The verb `plot`: kinds of figures, and writing one in a single step."""
 
-import os
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -21,6 +20,7 @@ from dsm_hpc.analysis.figures import (
     profile,
     relaxation,
 )
+from dsm_hpc.analysis.output import check_output, in_one_step
 from dsm_hpc.analysis.results import Results, files_of, load
 from dsm_hpc.analysis.statistics import window
 from dsm_hpc.errors import InputError
@@ -63,12 +63,13 @@ def plot(paths: list[Path], kind: str, output: Path, closures: Sequence[str] = (
         )
     if kind not in SEVERAL_FILES and closures:
         raise InputError(f"--theory: is shown by --kind {', '.join(SEVERAL_FILES)} only, not by {kind}")
-    check_output(output)
+    check_output(output, "figure")
     with rc_context(RC):
         figure = _manifold(paths) if kind == MANIFOLD else draw(_loaded(paths, kind), kind, closures)
         picture = BytesIO()
         figure.savefig(picture, format=suffix)
-    replace(output, picture.getvalue())
+    with in_one_step(output) as temporary:
+        temporary.write_bytes(picture.getvalue())
 
 
 def _loaded(paths: list[Path], kind: str) -> list[Results]:
@@ -77,6 +78,8 @@ def _loaded(paths: list[Path], kind: str) -> list[Results]:
     files = [load(path) for path in files_of(paths)]
     if kind in ONE_FILE and len(files) > 1:
         raise InputError(f"--kind {kind}: shows one results file; {len(files)} were given")
+    if len(files) == 1:
+        return files
     return [results for results in files if window(results) is not None] or files[:1]
 
 
@@ -92,25 +95,3 @@ def _manifold(paths: list[Path]) -> Figure:
     figure, sentences = plotting.draw(paths)
     print("\n".join(sentences))
     return figure
-
-
-def check_output(output: Path) -> None:
-    """Before any work is done."""
-    if output.is_dir():
-        raise InputError(f"{output}: is a folder; give the name of a figure")
-    if not output.parent.is_dir():
-        raise InputError(f"{output}: there is no folder {output.parent}")
-    if not os.access(output.parent, os.W_OK):
-        raise InputError(f"{output}: no permission to write into {output.parent}")
-
-
-def replace(output: Path, content: bytes) -> None:
-    """Writes a file in a single step: a reader sees the old one or the new one."""
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(output)
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)

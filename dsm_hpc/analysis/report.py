@@ -20,7 +20,8 @@ from dsm_hpc.analysis.exchange import is_tempered
 from dsm_hpc.analysis.figures.captions import CAPTIONS
 from dsm_hpc.analysis.figures.parameters import parameters
 from dsm_hpc.analysis.numbers import file_numbers
-from dsm_hpc.analysis.plots import SEVERAL_FILES, check_output, draw, replace
+from dsm_hpc.analysis.output import check_output, in_one_step
+from dsm_hpc.analysis.plots import SEVERAL_FILES, draw
 from dsm_hpc.analysis.report_tables import Table
 from dsm_hpc.analysis.results import Results, files_of, load
 from dsm_hpc.analysis.scan import labels
@@ -77,9 +78,10 @@ def report(paths: list[Path], output: Path, closures: tuple[str, ...] = ()) -> N
     """
     if output.suffix.lower() != SUFFIX:
         raise InputError(f"{output}: unknown kind of file: allowed are names that end in {SUFFIX}")
-    check_output(output)
+    check_output(output, "page")
     text = page(paths, output, closures)
-    replace(output, text.encode(errors="replace"))  # the name of a file need not be text
+    with in_one_step(output) as temporary:
+        temporary.write_bytes(text.encode(errors="replace"))  # the name of a file need not be text
 
 
 def page(paths: list[Path], output: Path, closures: tuple[str, ...] = ()) -> str:
