@@ -18,8 +18,9 @@ from setuptools.errors import CompileError, SetupError
 # Never -ffast-math, never contraction to fused multiply-add: results must be the same on every machine.
 # -fwrapv: sums of weights may pass the int32 range on their way to a result within it.
 FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fwrapv"]
-# The last two come from the code that Cython generates, not from the kernels.
-WARNINGS = ["-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-stringop-overflow"]
+# The second and third come from the code that Cython generates, not from the kernels; the last does not concern
+# functions that are always inlined.
+WARNINGS = ["-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-stringop-overflow", "-Wno-psabi"]
 DIRECTIVES = {
     "language_level": 3,
     "boundscheck": False,
@@ -29,6 +30,14 @@ DIRECTIVES = {
 }
 # The tools that build for another machine (conda, cibuildwheel, macOS) set one of these.
 CROSS_BUILD = ("_PYTHON_HOST_PLATFORM", "CIBUILDWHEEL", "ARCHFLAGS")
+
+
+# The student's kernels are compiled once for each of these, whatever DSM_MARCH says, and chosen from at run
+# time (levels.pyx, which knows what a processor must have for each).  avx512: from Ice Lake and Zen 4 on.
+AVX2 = ["-mavx2", "-mbmi", "-mbmi2", "-mpopcnt", "-mtune=haswell"]
+AVX512 = [f"-mavx512{name}" for name in ("f", "bw", "vl", "dq", "vbmi", "vnni", "vpopcntdq", "bitalg")]
+LEVELS = {"generic": [], "avx2": AVX2, "avx512": [*AVX2, *AVX512, "-mtune=icelake-server"]}
+LEVEL_SOURCE = "dsm_hpc/kernels/level.c"
 
 
 class BuildKernels(build_ext):
@@ -47,6 +56,22 @@ class BuildKernels(build_ext):
             ]
         super().build_extensions()
 
+    def build_extension(self, extension):
+        if extension.name == "dsm_hpc.kernels.levels":
+            for level, flags in LEVELS.items():
+                if self.compiles(*flags):
+                    extension.extra_objects += self.compile_level(level, FLAGS + flags + WARNINGS)
+                    extension.define_macros.append((f"DSM_HAS_{level.upper()}", "1"))
+        super().build_extension(extension)
+
+    def compile_level(self, level, flags):
+        return self.compiler.compile(
+            [LEVEL_SOURCE],
+            output_dir=str(Path(self.build_temp, level)),
+            macros=[("DSM_LEVEL", level)],
+            extra_postargs=flags,
+        )
+
     def march(self):
         asked = os.environ.get("DSM_MARCH")
         if asked is None:
@@ -58,12 +83,12 @@ class BuildKernels(build_ext):
             raise SetupError(f"DSM_MARCH={asked}: the C compiler does not take -march={asked}")
         return asked
 
-    def compiles(self, flag):
+    def compiles(self, *flags):
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "empty.c")
             source.write_text("int dsm_empty;\n")
             try:
-                self.compiler.compile([str(source)], output_dir=folder, extra_postargs=[flag])
+                self.compiler.compile([str(source)], output_dir=folder, extra_postargs=list(flags))
             except CompileError:
                 return False
         return True

@@ -48,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit code (0 done, 2 bad input, 3 failed, 75 stopped on request)."""
     from dsm_hpc.parallel.world import launched_rank
 
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         options.verb(options)
     except InputError as error:
         # Every rank reads the same input and finds the same error: one message is enough.

@@ -7,6 +7,7 @@ from dsm_hpc.config import Config, FileInputs, HiddenManifoldInputs
 from dsm_hpc.ensemble import WalkerKey, walker_count
 from dsm_hpc.errors import InputError
 from dsm_hpc.inputfile import Job
+from dsm_hpc.kernels import kernels_for
 from dsm_hpc.machine.inputs import ROWS_AT_A_TIME
 from dsm_hpc.parallel.decomposition import Decomposition, decompose
 from dsm_hpc.storage.checkpoint import checkpoint_bytes
@@ -18,9 +19,6 @@ PROGRAM_BYTES = 138 << 20
 WALKER_BYTES = 40 << 10
 """What every walker has besides its arrays that grow with the machine: blocks of random numbers, the arrays'
 own headers, its place in lists; measured."""
-
-WORD = 64
-"""Neurons per layer up to which a layer's signs are one word (kernels/words.h)."""
 
 HEADER_BYTES = 60 << 10
 """Header of a results file, measured."""
@@ -35,30 +33,47 @@ def sample_bytes(config: Config) -> int:
 
 
 def walker_bytes(config: Config) -> int:
-    """Memory of one walker (kernels/student.pyx), its remembered states and its signs over the test set."""
+    """Memory of one walker (kernels/student.pyx), its remembered states and its signs over both sets."""
     network, train = config.network, config.patterns.train
-    padded = ceil(network.width / 8) * 8
     layers = network.depth + 1
     weights = 8 * network.weight_count
-    by_perceptron = 4 * network.depth * network.width * 64 * _words(train)
     signs = 8 * layers * network.width * _words(train)
     tests = 8 * layers * network.width * _words(config.patterns.test)
     remembered = len(layout(config).coordinates["waiting"]) * (weights + signs)
-    patterns = train * (padded // 8 + 8)
-    arrays = weights + by_perceptron + _above_bytes(config) + signs + tests + remembered + patterns
-    return WALKER_BYTES + arrays
+    counters = 8 * network.depth * network.width + 4 * train
+    return WALKER_BYTES + weights + counters + _kernel_bytes(config) + signs + tests + remembered
 
 
-def _above_bytes(config: Config) -> int:
-    """What flips are followed with: tables, and a word per layer and pattern (kernels/words.h); or weights
-    seen from below, and pre-activations by pattern (kernels/propagate.h)."""
+def _kernel_bytes(config: Config) -> int:
+    """What the student's kernel keeps (kernels/words.h, gather.h, events.h)."""
     network, train = config.network, config.patterns.train
-    padded = ceil(network.width / 8) * 8
-    if network.width <= WORD:
-        return 64 * (network.depth - 1) * ceil(network.width / 4) * padded + 8 * (network.depth + 2) * train
-    fully_connected = network.inputs == network.width
-    above = 4 * network.depth * network.width * padded if fully_connected else 12 * network.weight_count
-    return above + 4 * (network.depth - 1) * train * padded
+    kernel = kernels_for(network.width, network.inputs)[0]
+    tasks = 8 * train
+    if kernel == "events":
+        return tasks + _events_bytes(network.width, network.inputs, network.depth, train)
+    return tasks + _words_bytes(network.width, network.inputs, network.depth, train, kernel == "gather")
+
+
+def _words_bytes(width: int, fan_in: int, depth: int, train: int, gathered: bool) -> int:
+    planes, groups, patterns = ceil(width / 16), ceil(width / 4), 64 * _words(train)
+    signs = 2 * (depth + 1) * planes * patterns + 8 * (depth + 2) * patterns * (1 + (width > 64))
+    tasks = (16 * (depth + 1) + 4) * train
+    by_tables = 2 * fan_in > width
+    exact = 4 * depth * width * (16 * planes if by_tables else fan_in) + 16 * depth * width
+    rows = 32 * depth * width * groups if by_tables else 0
+    if gathered:
+        above = (depth - 1) * planes * (192 * ceil(fan_in / 4) + 64)
+    else:
+        above = 32 * (depth - 1) * groups * 16 * planes
+    return signs + tasks + exact + rows + above
+
+
+def _events_bytes(width: int, fan_in: int, depth: int, train: int) -> int:
+    padded, patterns = 16 * ceil(width / 16), 16 * ceil(train / 16)
+    kept = 4 * patterns * depth * width + 8 * (depth + 1) * width * _words(train) + train * padded // 8
+    if 16 * fan_in >= width:  # columns
+        return kept + 4 * (depth - 1) * (width + train) * (padded + 16)
+    return kept + 12 * (depth - 1) * width * fan_in + 16 * width
 
 
 def passing_bytes(config: Config) -> int:

@@ -5,6 +5,7 @@ from math import inf
 import numpy as np
 import oracle
 import pytest
+from dsm_hpc.kernels.levels import AVAILABLE
 
 from dsm_hpc import kernels
 
@@ -39,17 +40,23 @@ def assert_same(student, machine):
         np.testing.assert_array_equal(student.signs[layer], oracle.words_of(signs[layer]), f"layer {layer}")
 
 
-def by_events(student):
-    """The same student, by the kernel that any width can have."""
-    inputs, patterns = student.signs[0], student.shape[3]
-    return kernels.Student(
-        student.wiring, student.weights, inputs, student.targets, patterns, student.ising, "events"
-    )
+def every_kernel(student):
+    """The same student by every kernel of every level that runs here, the given one first."""
+    _, width, fan_in, patterns = student.shape
+    inputs = student.signs[0]
+    return [student] + [
+        kernels.Student(
+            student.wiring, student.weights, inputs, student.targets, patterns, student.ising, kernel, level
+        )
+        for level in AVAILABLE
+        for kernel in kernels.kernels_for(width, fan_in, level)
+        if (kernel, level) != (student.kernel, student.level)
+    ]
 
 
 def run_both(student, machine, beta, step, sweeps, seed, bit_generator=np.random.PCG64):
     """Runs both from equal streams, each kernel in one call; compares every decision and what it led to."""
-    students = [student, by_events(student)] if student.kernel == "words" else [student]
+    students = every_kernel(student)
     for one in students:
         assert_same(one, machine)
     generator = np.random.Generator(bit_generator(seed))
@@ -123,26 +130,93 @@ def test_sizes(case):
 
 
 @pytest.mark.parametrize("width", [127, 128, 129])
-def test_wide_layers(width):
+@pytest.mark.parametrize(
+    ("fan_in", "start", "beta"), [(2, "random", 1.0), (9, "planted", inf), (65, "planted", 2.0)]
+)
+def test_wide_layers(width, fan_in, start, beta):
     """Around two words of neurons: more than one kernel can take as words."""
-    student, machine = build(np.random.default_rng(width), 3, width, 2, 65, "sparse", False, "random")
-    assert student.kernel == "events"
-    run_both(student, machine, 1.0, 0.5, 1, seed=width)
+    depth, patterns = (2, 5) if fan_in == 65 else (3, 65)
+    student, machine = build(
+        np.random.default_rng(width), depth, width, fan_in, patterns, "sparse", False, start
+    )
+    run_both(student, machine, beta, 0.5, 1, seed=width)
 
 
-@pytest.mark.parametrize(("width", "kernel"), [(64, "words"), (65, "events")])
-def test_the_kernel_is_chosen_by_size(width, kernel):
-    student, _ = build(np.random.default_rng(0), 2, width, 2, 5, "sparse", False, "random")
-    assert student.kernel == kernel
+@pytest.mark.parametrize(("width", "kind"), [(66, "permuted"), (100, "full")])
+def test_wide_and_fully_connected(width, kind):
+    """Tables of two words: 17 to 32 groups of neurons."""
+    for start, beta in (("random", 0.5), ("planted", inf)):
+        student, machine = build(np.random.default_rng(1), 2, width, width, 4, kind, False, start)
+        run_both(student, machine, beta, 0.5, 1, seed=width)
 
 
-@pytest.mark.parametrize(("width", "kernel"), [(65, "words"), (8, "guess")])
+@pytest.mark.parametrize("kind", ["full", "sparse"])
+@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize("size", [1e-6, 1e-3, 30.0, 150.0])
+def test_weights_of_any_size(size, width, kind):
+    """Sums are rounded to the size of the weights, and what rounding may spoil is computed exactly."""
+    rng = np.random.default_rng(31)
+    fan_in = width if kind == "full" else 4
+    wiring = oracle.draw_wiring(rng, 2, width, fan_in, kind)
+    weights = rng.standard_normal(wiring.shape) * (size if kind == "sparse" else min(size, 20.0))
+    inputs = oracle.draw_signs(rng, 6, width)
+    targets = oracle.draw_signs(rng, 6, width)
+    student, machine = pair(wiring, weights, inputs, targets, False)
+    run_both(student, machine, 0.5, 0.5, 1, seed=32)
+
+
+@pytest.mark.parametrize(("kind", "fan_in"), [("full", 20), ("sparse", 5)])
+def test_weights_that_grow(kind, fan_in):
+    """At beta = 0 small weights grow to the size of the prior, and the rounding of sums with them."""
+    rng = np.random.default_rng(33)
+    wiring = oracle.draw_wiring(rng, 2, 20, fan_in, kind)
+    inputs, targets = oracle.draw_signs(rng, 5, 20), oracle.draw_signs(rng, 5, 20)
+    student, machine = pair(wiring, 1e-3 * rng.standard_normal(wiring.shape), inputs, targets, False)
+    run_both(student, machine, 0.0, 2.0, 5, seed=34)
+
+
+@pytest.mark.parametrize("start", ["random", "planted"])
+@pytest.mark.parametrize("dimension", [2, 20])
+@pytest.mark.parametrize(("width", "fan_in"), [(20, 20), (70, 5)])
+def test_hidden_manifold_inputs(width, fan_in, dimension, start):
+    """Correlated inputs, many patterns alike: S_0 = sgn(F C / sqrt(D))."""
+    rng = np.random.default_rng(35)
+    wiring = oracle.draw_wiring(rng, 3, width, fan_in, "full" if fan_in == width else "sparse")
+    teacher = rng.standard_normal(wiring.shape)
+    hidden = rng.standard_normal((66, dimension)) @ rng.standard_normal((dimension, width))
+    inputs = np.where(hidden >= 0, 1, -1)
+    targets = oracle.forward(wiring, oracle.integers_of(teacher, False), inputs)[-1]
+    weights = teacher if start == "planted" else rng.standard_normal(wiring.shape)
+    run_both(*pair(wiring, weights, inputs, targets, False), inf, 0.3, 1, seed=36)
+
+
+@pytest.mark.parametrize(
+    ("width", "fan_in", "kernel"),
+    [(20, 20, "words"), (64, 3, "words"), (128, 128, "words"), (129, 3, "events")],
+)
+def test_the_kernel_is_chosen_by_size(width, fan_in, kernel):
+    kind = "full" if fan_in == width else "sparse"
+    student, _ = build(np.random.default_rng(0), 2, width, fan_in, 5, kind, False, "random")
+    assert student.kernel == kernels.kernels_for(width, fan_in)[0]
+    if kernel == "events":
+        assert student.kernel == kernel
+    assert kernel in kernels.kernels_for(width, fan_in)
+
+
+@pytest.mark.parametrize(("width", "kernel"), [(129, "words"), (129, "gather"), (8, "guess")])
 def test_impossible_kernel(width, kernel):
     student, _ = build(np.random.default_rng(0), 2, width, 2, 5, "sparse", False, "random")
-    with pytest.raises(
-        ValueError, match=f"'{kernel}' with {width} neurons per layer: allowed are events, words"
-    ):
+    allowed = ", ".join(kernels.kernels_for(width, 2))
+    with pytest.raises(ValueError, match=f"'{kernel}' with {width} neurons per layer: allowed are {allowed}"):
         kernels.Student(student.wiring, student.weights, student.signs[0], student.targets, 5, False, kernel)
+
+
+def test_impossible_level():
+    student, _ = build(np.random.default_rng(0), 2, 8, 2, 5, "sparse", False, "random")
+    with pytest.raises(ValueError, match=f"level 'sse9': allowed here are {', '.join(AVAILABLE)}"):
+        kernels.Student(
+            student.wiring, student.weights, student.signs[0], student.targets, 5, False, level="sse9"
+        )
 
 
 @pytest.mark.parametrize("beta", BETAS)
@@ -288,6 +362,8 @@ MACHINES = [
     (2, 33, 33, 63, "full", True, "planted", 1.0),
     (3, 9, 8, 64, "sparse", True, "planted", inf),
     (3, 9, 9, 130, "permuted", False, "random", 0.3),
+    (3, 70, 5, 40, "sparse", False, "planted", inf),
+    (2, 66, 66, 40, "full", False, "random", inf),
 ]
 
 
@@ -297,14 +373,16 @@ def test_ten_million_proposals_leave_no_drift():
     for number, (*shape, beta) in enumerate(MACHINES):
         student, machine = build(np.random.default_rng(number), *shape)
         stream = np.random.PCG64(number)
-        other, same = by_events(student), np.random.PCG64(number)
+        others = [(other, np.random.PCG64(number)) for other in every_kernel(student)[1:]]
         for _ in range(5):
             sweeps = 1_250_000 // 5 // machine.weights.size + 1
             student.sweep(stream, beta, 0.5, sweeps)
             assert student.same_state(student.recomputed())
-            other.sweep(same, beta, 0.5, sweeps)
-            assert other.same_state(other.recomputed())
-            np.testing.assert_array_equal(other.weights, student.weights)
+            for other, same in others:
+                other.sweep(same, beta, 0.5, sweeps)
+                assert other.same_state(other.recomputed())
+                assert other.same_state(student)
+                np.testing.assert_array_equal(other.weights, student.weights)
         proposals += student.proposed.sum()
         machine.integers = oracle.integers_of(student.weights, machine.ising)
         machine.weights, machine.energy = student.weights, machine.energy_of(machine.integers)
@@ -366,30 +444,9 @@ def test_forward_by_loops(kind, width, fan_in, patterns, ising):
     inputs = oracle.draw_signs(rng, patterns, width)
     expected = oracle.forward_by_loops(wiring, integers, inputs)
     np.testing.assert_array_equal(oracle.forward(wiring, integers, inputs), expected)
-    words = kernels.forward(wiring, integers.astype(np.int32), oracle.words_of(inputs), patterns)
-    np.testing.assert_array_equal(words, [oracle.words_of(signs) for signs in expected])
-
-
-@pytest.mark.parametrize("patterns", [5, 64, 130])
-def test_forward_keeps_preactivations(patterns):
-    """Pre-activations are sum_k J S on the integer grid, exactly; beyond M those of inputs -1 in layer 1."""
-    rng = np.random.default_rng(patterns)
-    wiring = oracle.draw_wiring(rng, 3, 9, 4)
-    integers = oracle.integers_of(rng.standard_normal(wiring.shape), False)
-    inputs = oracle.draw_signs(rng, patterns, 9)
-    words = oracle.words_of(inputs)
-    h = np.zeros((3, 9, 64 * words.shape[1]), np.int32)
-    out = np.zeros((4, *words.shape), np.uint64)
-    kernels.forward(wiring, integers.astype(np.int32), words, patterns, out=out, preactivations=h)
-    signs = oracle.forward(wiring, integers, inputs)
-    for layer in range(3):
-        expected = (integers[layer] * signs[layer][:, wiring[layer]]).sum(axis=2)
-        np.testing.assert_array_equal(h[layer, :, :patterns], expected.T)
-        beyond = -integers[layer].sum(axis=1)
-        np.testing.assert_array_equal(
-            h[layer, :, patterns:].T, np.broadcast_to(beyond, h[layer, :, patterns:].T.shape)
-        )
-    np.testing.assert_array_equal(out, [oracle.words_of(s) for s in signs])
+    for level in AVAILABLE:
+        words = kernels.forward(wiring, integers.astype(np.int32), oracle.words_of(inputs), patterns, level)
+        np.testing.assert_array_equal(words, [oracle.words_of(signs) for signs in expected])
 
 
 @pytest.mark.parametrize(("fan_in", "bits"), [(2, 20), (1024, 20), (1025, 19), (2048, 19)])

@@ -176,7 +176,8 @@ def test_overwrite_replaces_in_one_step(results: Path, make_input: Made) -> None
 def test_version_says_how_the_kernels_were_built() -> None:
     done = dsm("--version")
     assert done.returncode == 0
-    assert re.search(r"kernels: (AVX2|generic), march \S+ \(-O3 ", done.stdout)
+    assert re.search(r"kernels: (avx512|avx2|generic) \(possible here: .*generic; DSM_SIMD", done.stdout)
+    assert re.search(r"the rest: march \S+ \(-O3 ", done.stdout)
     assert "parallel:" in done.stdout
 
 

@@ -11,7 +11,7 @@ from dsm_hpc.kernels.signs import (
     unpack,
     weight_overlaps,
 )
-from dsm_hpc.kernels.student import Student, WeightOverflow
+from dsm_hpc.kernels.student import Student, WeightOverflow, kernels_for
 
 __all__ = [
     "Student",
@@ -19,6 +19,7 @@ __all__ = [
     "build",
     "cross_overlaps",
     "forward",
+    "kernels_for",
     "pack",
     "quantise",
     "sign_overlaps",

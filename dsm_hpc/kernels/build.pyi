@@ -1,4 +1,5 @@
 MARCH: str
 FLAGS: str
-LANES: str
+SIMD: str
+AVAILABLE: tuple[str, ...]
 COMPILER: str

@@ -1,5 +1,7 @@
 """How the kernels were compiled."""
 
+from dsm_hpc.kernels.levels import AVAILABLE, SIMD
+
 cdef extern from *:
     """
     #ifndef DSM_BUILD_MARCH
@@ -7,11 +9,6 @@ cdef extern from *:
     #endif
     #ifndef DSM_BUILD_FLAGS
     #define DSM_BUILD_FLAGS "unknown"
-    #endif
-    #if defined(__AVX2__)
-    static const char *lanes = "AVX2";
-    #else
-    static const char *lanes = "generic";
     #endif
     /* The extensions that -march=native may use beyond those of every x86-64. */
     static int runnable(void)
@@ -37,15 +34,13 @@ cdef extern from *:
     """
     const char *DSM_BUILD_MARCH
     const char *DSM_BUILD_FLAGS
-    const char *lanes
     const char *compiler "__VERSION__"
     int runnable()
 
 MARCH = DSM_BUILD_MARCH.decode()
 FLAGS = DSM_BUILD_FLAGS.decode()
-LANES = lanes.decode()
 COMPILER = compiler.decode()
 
 if not runnable():
-    raise ImportError(f"the kernels were built for {MARCH} ({LANES}), which this processor lacks: "
+    raise ImportError(f"the program was built for {MARCH}, which this processor lacks: "
                       "rebuild on this kind of node, or with DSM_MARCH=generic")

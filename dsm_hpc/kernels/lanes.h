@@ -1,37 +1,76 @@
-/* Vector primitives of the student kernel: eight int32 lanes in GCC's portable vector types.
+/* Vectors of integers, the widest that the level has: GCC's portable vector types, and what they lack.
  *
- * One code path for every instruction set (the compiler lowers it to AVX2, or to pairs of SSE2
- * registers), integers only: every build gives the same bits.  Bound of each loop: one load and one
- * add per eight pre-activations, everything in L1/L2.
+ * Integers only, so that every level gives the same bits.
  */
 #ifndef DSM_LANES_H
 #define DSM_LANES_H
-#include <stddef.h>
-#include <stdint.h>
-#if defined(__AVX2__)
+#include "machine.h"
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
-#define LANES 8
-typedef int32_t lanes_t __attribute__((vector_size(32)));
+#if defined(__AVX512BW__)
+#define BYTES 64
+#elif defined(__AVX2__)
+#define BYTES 32
+#else
+#define BYTES 16
+#endif
+enum { LANES = BYTES / 4, SHORTS = BYTES / 2 };
+typedef int32_t lanes_t __attribute__((vector_size(BYTES)));
+typedef int16_t shorts_t __attribute__((vector_size(BYTES)));
+typedef uint16_t ushorts_t __attribute__((vector_size(BYTES)));
+
 /* memcpy is the aliasing-safe unaligned load and store; it compiles to one instruction. */
-static inline __attribute__((always_inline)) lanes_t load_lanes(const int32_t *p)
+INLINE lanes_t load_lanes(const int32_t *p)
 {
     lanes_t v;
     __builtin_memcpy(&v, p, sizeof v);
     return v;
 }
 
-static inline __attribute__((always_inline)) void store_lanes(int32_t *p, lanes_t v)
+INLINE void store_lanes(int32_t *p, lanes_t v)
 {
     __builtin_memcpy(p, &v, sizeof v);
 }
 
-/* Bit b of the result is the sign bit of lane b. */
-static inline __attribute__((always_inline)) uint32_t negative_lanes(lanes_t v)
+/* v where the lane's bit is set, -v elsewhere. */
+INLINE lanes_t signed_lanes(lanes_t v, uint32_t bits)
 {
-#if defined(__AVX2__)
+#if BYTES == 64
+    return (lanes_t)_mm512_mask_sub_epi32((__m512i)v, (__mmask16)~bits, _mm512_setzero_si512(), (__m512i)v);
+#else
+#if BYTES == 32
+    const lanes_t bit = {1, 2, 4, 8, 16, 32, 64, 128};
+#else
+    const lanes_t bit = {1, 2, 4, 8};
+#endif
+    const lanes_t minus = (((lanes_t){} + (int32_t)bits) & bit) == 0;
+    return (v ^ minus) - minus;
+#endif
+}
+
+INLINE int32_t sum_of_lanes(lanes_t v)
+{
+#if BYTES == 64
+    return _mm512_reduce_add_epi32((__m512i)v);
+#else
+    int32_t sum = 0;
+    for (int b = 0; b < LANES; b++)
+        sum += v[b];
+    return sum;
+#endif
+}
+
+/* Bit b: lane b is negative. */
+INLINE uint32_t negative_lanes(lanes_t v)
+{
+#if defined(__AVX512BW__)
+    return _mm512_movepi32_mask((__m512i)v);
+#elif defined(__AVX2__)
     return (uint32_t)_mm256_movemask_ps((__m256)v);
+#elif defined(__SSE2__)
+    return (uint32_t)_mm_movemask_ps((__m128)v);
 #else
     uint32_t mask = 0;
     for (int b = 0; b < LANES; b++)
@@ -40,46 +79,47 @@ static inline __attribute__((always_inline)) uint32_t negative_lanes(lanes_t v)
 #endif
 }
 
-/* Lane b is +change where bit b of `signs` is set (S = +1), -change elsewhere. */
-static inline __attribute__((always_inline)) lanes_t signed_change(uint32_t signs, int32_t change)
+INLINE shorts_t load_shorts(const void *p)
 {
-    const lanes_t bit = {1, 2, 4, 8, 16, 32, 64, 128};
-    lanes_t set = (((lanes_t){} + (int32_t)(signs & 255u)) & bit) == bit;
-    return (set & (2 * change)) - change;
+    shorts_t v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
 }
 
-/* Which of 64 patterns change sign at a perceptron when a weight changes by `change`;
- * h: its pre-activations, signs: the bits of the weight's input.  Nothing is written. */
-static inline uint64_t flipped_patterns(const int32_t *h, uint64_t signs, int32_t change)
+INLINE uint32_t negative_shorts(shorts_t v)
 {
-    uint64_t flipped = 0;
-    for (int b = 0; b < 64; b += LANES) {
-        lanes_t old = load_lanes(h + b);
-        lanes_t new = old + signed_change((uint32_t)(signs >> b), change);
-        flipped |= (uint64_t)negative_lanes(old ^ new) << b;
-    }
-    return flipped;
+#if defined(__AVX512BW__)
+    return _mm512_movepi16_mask((__m512i)v);
+#elif defined(__AVX2__)
+    __m128i low = _mm256_castsi256_si128((__m256i)v), high = _mm256_extracti128_si256((__m256i)v, 1);
+    return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(low, high));
+#elif defined(__SSE2__)
+    return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16((__m128i)v, (__m128i){}));
+#else
+    uint32_t mask = 0;
+    for (int b = 0; b < SHORTS; b++)
+        mask |= (uint32_t)((uint16_t)v[b] >> 15) << b;
+    return mask;
+#endif
 }
 
-/* The same change, carried out on 64 pre-activations. */
-static inline void shift_patterns(int32_t *h, uint64_t signs, int32_t change)
+/* Bit b: lane b lies within -slack..slack, where `window` = 2 slack + 1; nowhere where it is 0. */
+INLINE uint32_t near_zero(shorts_t v, int16_t slack, shorts_t window)
 {
-    for (int b = 0; b < 64; b += LANES)
-        store_lanes(h + b, load_lanes(h + b) + signed_change((uint32_t)(signs >> b), change));
+#if defined(__AVX512BW__)
+    return _mm512_cmplt_epu16_mask((__m512i)(v + slack), (__m512i)window);
+#else
+    return negative_shorts((shorts_t)((ushorts_t)(v + slack) < (ushorts_t)window));
+#endif
 }
 
-/* 8 * vectors perceptrons of a fully connected layer after some of its inputs flipped:
- * h + sum of the raised inputs' columns - sum of the lowered inputs' columns, kept in registers.
- * columns[j * stride] holds 2J from input j to these perceptrons; `vectors` is a constant of the caller. */
-static inline __attribute__((always_inline)) void add_columns(
-    lanes_t *h, int vectors, const int32_t *columns, size_t stride,
-    const int32_t *raised, int n_raised, const int32_t *lowered, int n_lowered)
+/* Bit b: lane b has some of these bits set. */
+INLINE uint32_t with_bits(shorts_t v, int16_t bits)
 {
-    for (int e = 0; e < n_raised; e++)
-        for (int v = 0; v < vectors; v++)
-            h[v] += load_lanes(columns + (size_t)raised[e] * stride + v * LANES);
-    for (int e = 0; e < n_lowered; e++)
-        for (int v = 0; v < vectors; v++)
-            h[v] -= load_lanes(columns + (size_t)lowered[e] * stride + v * LANES);
+#if defined(__AVX512BW__)
+    return _mm512_test_epi16_mask((__m512i)v, _mm512_set1_epi16(bits));
+#else
+    return negative_shorts((shorts_t)((v & bits) != 0));
+#endif
 }
 #endif

@@ -11,8 +11,7 @@ def forward(
     weights: NDArray[np.int32],
     inputs: Words,
     patterns: int,
-    out: Words | None = None,
-    preactivations: NDArray[np.int32] | None = None,
+    level: str = ...,
 ) -> Words: ...
 def sign_overlaps(a: Words, b: Words, patterns: int) -> NDArray[np.int64]: ...
 def cross_overlaps(a: Words, b: Words, patterns: int) -> NDArray[np.int32]: ...

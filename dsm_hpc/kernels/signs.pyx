@@ -6,16 +6,12 @@ mu // 64 is 1 where the neuron is +1 in pattern mu, and bits beyond M are 0.
 
 from libc.math cimport lrint, sqrt
 from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
-from libc.stdlib cimport free, malloc
 
 import numpy as np
 
-cdef extern from "forward.h" nogil:
-    enum: BLOCK
-    void expand_signs(const uint64_t *words, Py_ssize_t stride, Py_ssize_t width, int32_t *masks)
-    void perceptron_block(
-        const int32_t *weights, const int32_t *inputs, Py_ssize_t fan_in, const int32_t *masks, int32_t *h)
-    uint64_t plus_signs(const int32_t *h)
+from dsm_hpc.kernels.levels import SIMD
+
+from dsm_hpc.kernels.levels cimport level_named, level_t, machine_t
 
 cdef extern from *:
     """#define popcount __builtin_popcountll"""
@@ -50,38 +46,24 @@ def quantise(const double[:, :, ::1] weights, double scale):
 
 
 def forward(const int32_t[:, :, ::1] wiring, const int32_t[:, :, ::1] weights, const uint64_t[:, ::1] inputs,
-            Py_ssize_t patterns, out=None, preactivations=None):
-    """Signs of all layers, S_l,i = sgn(sum_k J_ik S_l-1,in(i,k)) with sgn(0) = +1.
+            Py_ssize_t patterns, str level=SIMD):
+    """Signs of all layers, S_l,i = sgn(sum_k J_ik S_l-1,in(i,k)) with sgn(0) = +1, uint64 (L + 1, N, W).
 
     wiring, weights : int32 (L, N, c), the weights on their integer grid.
     inputs : uint64 (N, W) sign words of layer 0.
-    out : optional uint64 (L + 1, N, W) to fill; returned.
-    preactivations : optional int32 (L, N, >= 64 W), receives sum_k J S by perceptron; beyond M it
-        holds what inputs of -1 would give.
+    level : instruction set, for tests.
     """
-    cdef Py_ssize_t depth = wiring.shape[0], width = wiring.shape[1], fan_in = wiring.shape[2]
-    cdef Py_ssize_t words = inputs.shape[1], w, l, i
-    cdef uint64_t[:, :, ::1] signs = np.empty((depth + 1, width, words), np.uint64) if out is None else out
-    cdef int32_t[:, :, ::1] h = preactivations
-    cdef bint keep = preactivations is not None
-    cdef int32_t *masks = <int32_t *> malloc(width * BLOCK * sizeof(int32_t))
-    cdef int32_t[BLOCK] scratch
-    cdef int32_t *row
-    cdef uint64_t last = ~<uint64_t> 0
-    if masks == NULL:
-        raise MemoryError("no memory for a block of patterns")
-    if patterns & 63:
-        last = (<uint64_t> 1 << (patterns & 63)) - 1
+    cdef const level_t *kernels = level_named(level)
+    cdef uint64_t[:, :, ::1] signs = np.empty((wiring.shape[0] + 1, wiring.shape[1], inputs.shape[1]), np.uint64)
+    cdef machine_t machine
+    cdef int failed
+    machine.depth, machine.width, machine.fan_in = wiring.shape[0], wiring.shape[1], wiring.shape[2]
+    machine.patterns, machine.inputs, machine.weights = patterns, &wiring[0, 0, 0], &weights[0, 0, 0]
     signs[0, :, :] = inputs
     with nogil:
-        for w in range(words):
-            for l in range(depth):
-                expand_signs(&signs[l, 0, w], words, width, masks)
-                for i in range(width):
-                    row = &h[l, i, w * BLOCK] if keep else scratch
-                    perceptron_block(&weights[l, i, 0], &wiring[l, i, 0], fan_in, masks, row)
-                    signs[l + 1, i, w] = plus_signs(row) & (last if w == words - 1 else ~<uint64_t> 0)
-    free(masks)
+        failed = kernels.forward(&machine, &signs[0, 0, 0])
+    if failed:
+        raise MemoryError("no memory for a block of patterns")
     return signs.base
 
 

@@ -1,12 +1,18 @@
 import numpy as np
 from numpy.typing import NDArray
 
+WORD: int
+
 class WeightOverflow(ArithmeticError): ...
+
+def kernels_for(width: int, fan_in: int, level: str = ...) -> list[str]: ...
 
 class Student:
     ising: bool
     kernel: str
+    level: str
     energy: int
+    kernel_bytes: int
     wiring: NDArray[np.int32]
     weights: NDArray[np.float64]
     signs: NDArray[np.uint64]
@@ -22,6 +28,7 @@ class Student:
         patterns: int,
         ising: bool,
         kernel: str | None = None,
+        level: str | None = None,
     ) -> None: ...
     @property
     def shape(self) -> tuple[int, int, int, int]: ...

@@ -1,108 +1,987 @@
-/* Machines of at most 64 neurons per layer: the signs of a layer in one pattern are one word, and a layer is
+/* Machines of at most 128 neurons per layer: the signs of a layer in one pattern are a word, and a layer is
  * computed anew from the word below it.
  *
- * Below a flip half the neurons change after a layer or two, so following single changes saves nothing here.
- * Four inputs at a time index a table of their 16 possible contributions to all perceptrons: N/4 rows of N
- * integers are added.  Sparse machines have zeros for the inputs that a perceptron does not read.
+ * Above a flip half the neurons change after a layer or two, so following single changes saves nothing here.
+ * Nothing is kept of a pattern but its signs: pre-activations are summed when they are needed, in 16 bits.
  *
- * Bound: N/4 x N/8 vector loads per layer and pattern, from L1 while a layer's table (16 N^2 bytes) fits, else
- * from L2.
+ *   layer above a word   `columns`: four neurons at a time index a table of their 16 possible contributions to
+ *                        all perceptrons of the layer, rounded to 2^shift; N/4 rows of N shorts are added.
+ *                        `limbs` (sparse wiring, AVX-512): the bits that each perceptron reads are gathered
+ *                        and multiplied with weights of two signed bytes (gather.h).
+ *   row of a perceptron  which patterns flip when a weight changes: patterns in the lanes.  The same tables, one
+ *                        perceptron's, indexed within registers; or, where a perceptron reads at most half of
+ *                        the neurons, one masked addition per weight.
+ *
+ * Both are exact.  A sum whose rounding errors could have changed its sign (a few in a thousand) is computed
+ * again from the integer weights.
+ *
+ * Bounds.  Layer above: N/4 rows of 2N bytes, from L1 while a layer's table (8 N^2 bytes) fits, else L2.
+ * Row: three vector operations for four inputs and a vector of patterns.
  */
 #ifndef DSM_WORDS_H
 #define DSM_WORDS_H
-#include "lanes.h"
+#include "forward.h"
 
-#define WORD 64
-#define INPUTS 4                    /* inputs that index a row together */
-#define ROWS (1 << INPUTS)
+enum {
+    WORD = 128,                     /* most neurons per layer */
+    PLANE = 16,                     /* neurons in a short of the state */
+    INPUTS = 4,                     /* neurons that index a table together */
+    ENTRIES = 1 << INPUTS,
+    BATCH = 16,                     /* patterns that are followed upwards together */
+    SENTINELS = 4,                  /* patterns of a perceptron that are looked at first, at E = 0 */
+    SPARE = 128,                    /* of the 16 bits, for rounding: at most 64 tables or weights, a half each */
+};
+
+/* Signs of a layer in one pattern, bit i = neuron i is +1.  `high` is not used up to 64 neurons. */
+typedef struct { uint64_t low, high; } word_t;
 
 typedef struct {
-    ptrdiff_t depth, width, padded, patterns, groups;   /* groups = ceil(N / 4) */
-    uint64_t valid;        /* the low N bits */
-    int32_t *table;        /* [l = 1..depth-1][group][16][padded]: sum over the group's inputs of +J or -J */
-    uint64_t *state;       /* [0..depth][pattern], bit i = neuron i is +1 */
-    uint64_t *target;      /* [pattern] */
+    const machine_t *machine;
+    ptrdiff_t planes, stride;       /* ceil(N / 16); patterns up to a multiple of 64 */
+    ptrdiff_t groups;               /* ceil(N / 4) */
+    word_t valid;                   /* the bits that are neurons */
+    ptrdiff_t layer;                /* shorts of a layer in `columns` */
+    int by_tables;                  /* rows of perceptrons are summed by tables */
+    int shift;                      /* sums are rounded to 2^shift */
+    /* signs twice: by plane for rows, by pattern for layers */
+    uint16_t *planes_of;            /* [0..L][plane][stride]: bit b of plane p is neuron 16 p + b */
+    uint64_t *low, *high;           /* [0..L + 1][stride]: words; L + 1: the teacher's outputs; high: N > 64 */
+    int32_t *exact;                 /* [l][i][reach]: weights by neuron (tables) or as they are wired */
+    ptrdiff_t reach;
+    int16_t *rows;                  /* [l][i][group][16], or NULL */
+    int16_t *columns;               /* [l = 1..L-1][vector of perceptrons][group][16][lanes], or NULL */
+    struct limbs *limbs;            /* gather.h, or NULL */
+    /* a sum may have the wrong sign from -slack to -slack + window - 1 */
+    _Alignas(64) int16_t window[WORD], slack;   /* of a layer above; no window where there is no neuron */
+    int16_t row_slack, row_window;  /* of a row */
+    word_t *after;                  /* [task][0..L]: what the tasks of a proposal change the words to, */
+    int32_t *top;                   /* [task] and the last layer that they change */
+    int32_t *sentinels;             /* [l][i][SENTINELS]: patterns that are likely to flip */
+    /* the proposal at hand */
+    struct {
+        ptrdiff_t l, i, k;
+        int32_t change;
+        ptrdiff_t group;                        /* whose table changes, */
+        _Alignas(64) int16_t table[ENTRIES];    /* and to what */
+        const uint16_t *plane[WORD / 2];        /* or for each weight: where its neuron's signs are, */
+        int16_t bit[WORD / 2], doubled[WORD / 2], minus_all;    /* as which bit, twice the weight, -sum */
+    } probe;
 } words_t;
 
-static inline int32_t *table_of(const words_t *words, ptrdiff_t l, ptrdiff_t group)
+/* Functions that take `groups` = ceil(N / 4) have a copy for each: loops of known length, sums in registers. */
+#define PLANES(groups) (((groups) + 3) / 4)
+#define VECTORS(groups) ((PLANE * PLANES(groups) + SHORTS - 1) / SHORTS)
+
+INLINE uint16_t *plane_of(const words_t *words, ptrdiff_t l, ptrdiff_t plane)
 {
-    return words->table + ((l - 1) * words->groups + group) * ROWS * words->padded;
+    return words->planes_of + (l * words->planes + plane) * words->stride;
 }
 
-static inline uint64_t *state_of(const words_t *words, ptrdiff_t l)
+/* Tables of a layer are cut into slabs of perceptrons: slab v is [group][16][lanes].  Up to 64 neurons there is one
+ * slab; beyond, one for each vector, which stays in L1 while it is read for many words.  Where 8 perceptrons are
+ * enough for the last slab, it has 8. */
+INLINE int lanes_of(int v, int groups)
 {
-    return words->state + l * words->patterns;
+    if (groups <= 16)
+        return VECTORS(groups) * SHORTS;
+    return INPUTS * groups - v * SHORTS <= 8 ? 8 : SHORTS;
 }
 
-/* The weight of perceptron i of layer l for input neuron j changes by `change`. */
-static inline void change_table(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t j, int32_t change)
+INLINE int slabs_of(int groups)
 {
-    int32_t *entry = table_of(words, l, j / INPUTS) + i;
-    for (int row = 0; row < ROWS; row++, entry += words->padded)
-        *entry += row >> (j % INPUTS) & 1 ? change : -change;
+    return groups <= 16 ? 1 : VECTORS(groups);
 }
 
-/* Signs of layer l (of perceptrons) over the layer below; h: where to leave its pre-activations, or NULL.
- * `vectors` is a constant of the caller, so that the sums stay in registers. */
-static inline __attribute__((always_inline)) uint64_t layer_above(
-    const words_t *words, ptrdiff_t l, uint64_t below, int vectors, int32_t *h)
+INLINE int16_t *slab_of(const words_t *words, ptrdiff_t l, ptrdiff_t v)
 {
-    const int32_t *rows = table_of(words, l, 0);
-    const ptrdiff_t stride = vectors * LANES;
-    lanes_t sum[WORD / LANES];
-    uint64_t minus = 0;
+    return words->columns + (l - 1) * words->layer + v * words->groups * ENTRIES * SHORTS;
+}
+
+INLINE int32_t *exact_of(const words_t *words, ptrdiff_t l, ptrdiff_t i)
+{
+    return words->exact + (l * words->machine->width + i) * words->reach;
+}
+
+INLINE int16_t *rows_of(const words_t *words, ptrdiff_t l, ptrdiff_t i)
+{
+    return words->rows + (l * words->machine->width + i) * words->groups * ENTRIES;
+}
+
+/* ------------------------------------------------------------------------------------------------ words */
+
+INLINE word_t word_of(const words_t *words, ptrdiff_t l, ptrdiff_t mu, int groups)
+{
+    const ptrdiff_t at = l * words->stride + mu;
+    return (word_t){words->low[at], groups <= 16 ? 0 : words->high[at]};
+}
+
+INLINE word_t target_of(const words_t *words, ptrdiff_t mu, int groups)
+{
+    return word_of(words, words->machine->depth + 1, mu, groups);
+}
+
+INLINE void store_word(words_t *words, ptrdiff_t l, ptrdiff_t mu, word_t word, int groups)
+{
+    const ptrdiff_t at = l * words->stride + mu;
+    words->low[at] = word.low;
+    if (groups > 16)
+        words->high[at] = word.high;
+    for (int p = 0; p < PLANES(groups); p++)
+        plane_of(words, l, p)[mu] = (uint16_t)(p < 4 ? word.low >> (PLANE * p) : word.high >> (PLANE * (p - 4)));
+}
+
+INLINE word_t one_bit(ptrdiff_t i)
+{
+    return (word_t){i < 64 ? (uint64_t)1 << i : 0, i < 64 ? 0 : (uint64_t)1 << (i - 64)};
+}
+
+INLINE word_t xor_words(word_t a, word_t b)
+{
+    return (word_t){a.low ^ b.low, a.high ^ b.high};
+}
+
+INLINE int has_bit(word_t word, ptrdiff_t i)
+{
+    return (i < 64 ? word.low >> i : word.high >> (i - 64)) & 1;
+}
+
+INLINE int is_zero(word_t word, int groups)
+{
+    return groups <= 16 ? word.low == 0 : (word.low | word.high) == 0;
+}
+
+INLINE int count_bits(word_t word, int groups)
+{
+    return __builtin_popcountll(word.low) + (groups <= 16 ? 0 : __builtin_popcountll(word.high));
+}
+
+INLINE word_t and_words(word_t a, word_t b)
+{
+    return (word_t){a.low & b.low, a.high & b.high};
+}
+
+/* --------------------------------------------------------------------------------- exact sums and tables */
+
+typedef int32_t entries_t __attribute__((vector_size(4 * ENTRIES)));
+typedef int16_t short_entries_t __attribute__((vector_size(2 * ENTRIES)));
+
+/* h of perceptron i of layer l over the word below it, from the integer weights. */
+INLINE int32_t exact_sum(const words_t *words, ptrdiff_t l, ptrdiff_t i, word_t below, ptrdiff_t planes)
+{
+    const machine_t *machine = words->machine;
+    const int32_t *weights = exact_of(words, l, i);
+    if (!words->by_tables) {
+        const int32_t *inputs = machine->inputs + place_of(machine, l, i, 0);
+        int32_t h = 0;
+        for (ptrdiff_t k = 0; k < machine->fan_in; k++) {
+            const int32_t minus = has_bit(below, inputs[k]) - 1;
+            h += (weights[k] ^ minus) - minus;
+        }
+        return h;
+    }
+    lanes_t sum = {};
+    for (ptrdiff_t j = 0; j < PLANE * planes; j += LANES)
+        sum += signed_lanes(load_lanes(weights + j), (uint32_t)(j < 64 ? below.low >> j : below.high >> (j - 64)));
+    return sum_of_lanes(sum);
+}
+
+/* The same where it is rarely needed. */
+static __attribute__((noinline)) int32_t exact_field(const words_t *words, ptrdiff_t l, ptrdiff_t i, word_t below)
+{
+    return exact_sum(words, l, i, below, words->planes);
+}
+
+/* The 16 sums of +-q, rounded down to 2^shift: in entry e neuron b of the group is +1 where bit b of e is set.
+ * q: weights of the group, of which that of neuron `changed` is yet to change by `change`. */
+INLINE short_entries_t table_entries(const int32_t *q, ptrdiff_t changed, int32_t change, int shift)
+{
+    static const entries_t minus[INPUTS] = {
+        {-1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0},
+        {-1, -1, 0, 0, -1, -1, 0, 0, -1, -1, 0, 0, -1, -1, 0, 0},
+        {-1, -1, -1, -1, 0, 0, 0, 0, -1, -1, -1, -1, 0, 0, 0, 0},
+        {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0},
+    };
+    entries_t sum = (change ^ minus[changed]) - minus[changed];
+    for (int b = 0; b < INPUTS; b++)
+        sum += (q[b] ^ minus[b]) - minus[b];
+    sum >>= shift;
+    return __builtin_convertvector(sum, short_entries_t);
+}
+
+/* Weights of the neurons of a group in perceptron i of layer l. */
+INLINE void group_weights(const words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t group, int32_t *q)
+{
+    const machine_t *machine = words->machine;
+    const int32_t *weights = exact_of(words, l, i);
+    if (words->by_tables) {
+        memcpy(q, weights + INPUTS * group, INPUTS * sizeof *q);
+        return;
+    }
+    const int32_t *inputs = machine->inputs + place_of(machine, l, i, 0);
+    memset(q, 0, INPUTS * sizeof *q);
+    for (ptrdiff_t k = 0; k < machine->fan_in; k++)
+        if (inputs[k] / INPUTS == group)
+            q[inputs[k] % INPUTS] = weights[k];
+}
+
+INLINE void store_column(words_t *words, ptrdiff_t l, ptrdiff_t group, ptrdiff_t i, short_entries_t entries)
+{
+    const int groups = (int)words->groups, v = groups <= 16 ? 0 : (int)(i / SHORTS), lanes = lanes_of(v, groups);
+    int16_t *column = slab_of(words, l, v) + group * ENTRIES * lanes + i - v * SHORTS;
+    for (int e = 0; e < ENTRIES; e++)
+        column[e * lanes] = entries[e];
+}
+
+/* ------------------------------------------------------------------------------------------ layer above */
+
+/* Signs of perceptrons first..first + 31 at most whose sums are near zero, computed exactly. */
+static __attribute__((noinline)) word_t settle(
+    const words_t *words, ptrdiff_t l, word_t below, word_t above, ptrdiff_t first, uint64_t near)
+{
+    for (; near; near &= near - 1) {
+        ptrdiff_t i = first + __builtin_ctzll(near);
+        if (has_bit(above, i) != (exact_field(words, l, i, below) >= 0))
+            above = xor_words(above, one_bit(i));
+    }
+    return above;
+}
+
+#include "gather.h"
+
+/* Signs of a vector of sums, and which of them must be computed exactly: bits from `first` on. */
+INLINE void join_signs(const words_t *words, shorts_t sum, int first, word_t *above, word_t *near)
+{
+    const uint64_t all = ((uint64_t)1 << (SHORTS - 1) << 1) - 1;
+    const uint64_t plus = ~(uint64_t)negative_shorts(sum) & all;
+    const uint64_t close = near_zero(sum, words->slack, load_shorts(words->window + first));
+    if (first < 64) {
+        above->low |= plus << first;
+        near->low |= close << first;
+    } else {
+        above->high |= plus << (first - 64);
+        near->high |= close << (first - 64);
+    }
+}
+
+INLINE word_t settled(const words_t *words, ptrdiff_t l, word_t below, word_t above, word_t near, int groups)
+{
+    above = and_words(above, words->valid);
+    if (UNLIKELY(near.low))
+        above = settle(words, l, below, above, 0, near.low);
+    if (groups > 16 && UNLIKELY(near.high))
+        above = settle(words, l, below, above, 64, near.high);
+    return above;
+}
+
+/* Up to 64 neurons: the rows that a word selects are added in registers. */
+INLINE word_t layer_by_rows(const words_t *words, ptrdiff_t l, word_t below, int groups)
+{
+    enum { MOST = 64 / SHORTS };
+    const int16_t *table = slab_of(words, l, 0);
+    const int vectors = VECTORS(groups);
+    const ptrdiff_t row = vectors * SHORTS;
+    word_t above = {0, 0}, near = {0, 0};
+    uint64_t bits = below.low;
+    shorts_t sum[MOST];
     for (int v = 0; v < vectors; v++)
-        sum[v] = load_lanes(rows + (below & (ROWS - 1)) * stride + v * LANES);
-    for (ptrdiff_t group = 1; group < words->groups; group++) {
-        below >>= INPUTS;
-        rows += ROWS * stride;
-        const int32_t *row = rows + (below & (ROWS - 1)) * stride;
+        sum[v] = load_shorts(table + (bits & (ENTRIES - 1)) * row + v * SHORTS);
+    for (int g = 1; g < groups; g++) {
+        bits >>= INPUTS;
+        table += ENTRIES * row;
         for (int v = 0; v < vectors; v++)
-            sum[v] += load_lanes(row + v * LANES);
+            sum[v] += load_shorts(table + (bits & (ENTRIES - 1)) * row + v * SHORTS);
     }
-    for (int v = 0; v < vectors; v++) {
-        minus |= (uint64_t)negative_lanes(sum[v]) << (v * LANES);
-        if (h)
-            store_lanes(h + v * LANES, sum[v]);
-    }
-    return ~minus & words->valid;
+    for (int v = 0; v < vectors; v++)
+        join_signs(words, sum[v], v * SHORTS, &above, &near);
+    return settled(words, l, below, above, near, groups);
 }
 
-/* Wrong output bits that a pattern has, when `state` is that of layer `from`; stops where nothing is new. */
-static inline __attribute__((always_inline)) int wrong_above(
-    const words_t *words, ptrdiff_t from, ptrdiff_t mu, uint64_t state, int wrong, int vectors)
+/* Where a word's rows are within a slab: each group's index, times the bytes of a vector. */
+typedef struct { _Alignas(64) uint16_t of[WORD / INPUTS]; } offsets_t;
+
+INLINE offsets_t offsets_of(word_t word)
 {
-    for (ptrdiff_t l = from; l < words->depth; l++) {
-        state = layer_above(words, l, state, vectors, NULL);
-        if (state == state_of(words, l + 1)[mu])
-            return wrong;
-    }
-    return __builtin_popcountll(state ^ words->target[mu]);
+    offsets_t offsets;
+#if defined(__AVX512BW__)
+    const __m128i bits = _mm_set_epi64x((int64_t)word.high, (int64_t)word.low), four = _mm_set1_epi8(15);
+    const __m128i even = _mm_and_si128(bits, four), odd = _mm_and_si128(_mm_srli_epi16(bits, 4), four);
+    const __m256i bytes = _mm256_set_m128i(_mm_unpackhi_epi8(even, odd), _mm_unpacklo_epi8(even, odd));
+    _mm512_store_si512(offsets.of, _mm512_slli_epi16(_mm512_cvtepu8_epi16(bytes), 6));
+#else
+    for (int g = 0; g < WORD / INPUTS; g++)
+        offsets.of[g] = (uint16_t)(((g < 16 ? word.low >> (4 * g) : word.high >> (4 * (g - 16))) & 15) * BYTES);
+#endif
+    return offsets;
 }
 
-/* Neuron i of layer l + 1 (1..depth) flips in pattern mu: wrong output bits of the pattern afterwards.
- * wrong: those before. */
-static int wrong_after_flip(const words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu, int wrong)
+typedef int16_t few_t __attribute__((vector_size(16)));
+
+/* Sums of slab v of the perceptrons of layer l over `count` words. */
+INLINE void add_rows(const words_t *words, ptrdiff_t l, int v, int count, const offsets_t *offsets, shorts_t *sum,
+                     int groups)
 {
-    uint64_t state = state_of(words, l + 1)[mu] ^ (uint64_t)1 << i;
-    switch (words->padded / LANES) {
-    case 1: return wrong_above(words, l + 1, mu, state, wrong, 1);
-    case 2: return wrong_above(words, l + 1, mu, state, wrong, 2);
-    case 3: return wrong_above(words, l + 1, mu, state, wrong, 3);
-    case 4: return wrong_above(words, l + 1, mu, state, wrong, 4);
-    case 5: return wrong_above(words, l + 1, mu, state, wrong, 5);
-    case 6: return wrong_above(words, l + 1, mu, state, wrong, 6);
-    case 7: return wrong_above(words, l + 1, mu, state, wrong, 7);
-    default: return wrong_above(words, l + 1, mu, state, wrong, 8);
+    const char *table = (const char *)slab_of(words, l, v);
+    if (lanes_of(v, groups) == SHORTS) {
+        for (int t = 0; t < count; t++)
+            sum[t] = load_shorts(table + offsets[t].of[0]);
+#pragma GCC unroll 32
+        for (int g = 1; g < groups; g++)
+            for (int t = 0; t < count; t++)
+                sum[t] += load_shorts(table + offsets[t].of[g] + g * ENTRIES * BYTES);
+        return;
+    }
+    few_t few[BATCH], row;
+    for (int t = 0; t < count; t++)
+        few[t] = (few_t){};
+    for (int g = 0; g < groups; g++) {
+        for (int t = 0; t < count; t++) {
+            memcpy(&row, table + offsets[t].of[g] / (BYTES / 16) + g * ENTRIES * 16, sizeof row);
+            few[t] += row;
+        }
+    }
+    for (int t = 0; t < count; t++) {
+        sum[t] = (shorts_t){};
+        memcpy(&sum[t], &few[t], sizeof few[t]);
     }
 }
 
-/* The same layer, when it is kept: rarely needed, so without copies for each number of vectors. */
-static inline uint64_t kept_layer(const words_t *words, ptrdiff_t l, uint64_t below, int32_t *h)
+enum { TOGETHER = 4 };      /* words whose rows are added side by side */
+
+/* More than 64 neurons: one slab after the other for all words. */
+INLINE void layers_by_slabs(const words_t *words, ptrdiff_t l, int n, const word_t *below, word_t *above, int groups)
 {
-    int vectors = (int)(words->padded / LANES);
-    if (vectors > WORD / LANES)   /* never: for the compiler, which sees the size of the sums */
-        __builtin_unreachable();
-    return layer_above(words, l, below, vectors, h);
+    offsets_t offsets[BATCH];
+    word_t plus[BATCH], near[BATCH];
+    for (int t = 0; t < n; t++) {
+        offsets[t] = offsets_of(below[t]);
+        plus[t] = near[t] = (word_t){0, 0};
+    }
+#pragma GCC unroll 16
+    for (int v = 0; v < VECTORS(groups); v++) {
+        int t = 0;
+        for (; t + TOGETHER <= n; t += TOGETHER) {
+            shorts_t sum[TOGETHER];
+            add_rows(words, l, v, TOGETHER, offsets + t, sum, groups);
+            for (int a = 0; a < TOGETHER; a++)
+                join_signs(words, sum[a], v * SHORTS, plus + t + a, near + t + a);
+        }
+        for (; t < n; t++) {
+            shorts_t sum;
+            add_rows(words, l, v, 1, offsets + t, &sum, groups);
+            join_signs(words, sum, v * SHORTS, plus + t, near + t);
+        }
+    }
+    for (int t = 0; t < n; t++)
+        above[t] = settled(words, l, below[t], plus[t], near[t], groups);
+}
+
+/* Signs of layer l (of perceptrons) over at most BATCH words `below`; `above` may be the same. */
+INLINE void layers_above(const words_t *words, ptrdiff_t l, int n, const word_t *below, word_t *above, int groups)
+{
+    if (words->limbs)
+        gather_layers(words, l, n, below, above, groups);
+    else if (groups > 16)
+        layers_by_slabs(words, l, n, below, above, groups);
+    else
+        for (int t = 0; t < n; t++)
+            above[t] = layer_by_rows(words, l, below[t], groups);
+}
+
+/* Whether the last layer over a word differs from the target; stops at the first slab that does. */
+INLINE int misses_target(const words_t *words, word_t below, word_t target, int groups)
+{
+    const ptrdiff_t l = words->machine->depth - 1;
+    if (words->limbs)
+        return gather_misses(words, below, target, groups > 16);
+    if (groups <= 16)
+        return !is_zero(xor_words(layer_by_rows(words, l, below, groups), target), groups);
+    const offsets_t offsets = offsets_of(below);
+    for (int v = 0; v < VECTORS(groups); v++) {
+        const int first = v * SHORTS;
+        const uint64_t mask = (((uint64_t)1 << (SHORTS - 1) << 1) - 1) << (first % 64);
+        const word_t here = first < 64 ? (word_t){mask, 0} : (word_t){0, mask};
+        word_t above = {0, 0}, near = {0, 0};
+        shorts_t sum;
+        add_rows(words, l, v, 1, &offsets, &sum, groups);
+        join_signs(words, sum, first, &above, &near);
+        above = settled(words, l, below, above, near, groups);
+        if (!is_zero(and_words(xor_words(above, target), and_words(here, words->valid)), groups))
+            return 1;
+    }
+    return 0;
+}
+
+/* -------------------------------------------------------------------------------------- row of a perceptron */
+
+/* A table of 16 shorts in registers. */
+#if defined(__AVX512BW__)
+typedef struct { __m512i twice; } lookup_t;
+INLINE lookup_t make_lookup(const int16_t *entries)
+{
+    return (lookup_t){_mm512_broadcast_i64x4(_mm256_load_si256((const __m256i *)entries))};
+}
+/* Bits beyond the lowest four do no harm: the table is there twice. */
+INLINE shorts_t look_up(lookup_t table, shorts_t index)
+{
+    return (shorts_t)_mm512_permutexvar_epi16((__m512i)index, table.twice);
+}
+#elif defined(__AVX2__)
+typedef struct { __m256i low, high; } lookup_t;
+INLINE lookup_t make_lookup(const int16_t *entries)
+{
+    __m256i both = _mm256_load_si256((const __m256i *)entries), bytes = _mm256_set1_epi16(255);
+    __m256i low = _mm256_and_si256(both, bytes), high = _mm256_srli_epi16(both, 8);
+    low = _mm256_packus_epi16(low, low);            /* low half of the entries twice, high half twice */
+    high = _mm256_packus_epi16(high, high);
+    return (lookup_t){_mm256_permute4x64_epi64(low, 0x88), _mm256_permute4x64_epi64(high, 0x88)};
+}
+INLINE shorts_t look_up(lookup_t table, shorts_t index)
+{
+    shorts_t nibble = index & 15;
+    __m256i twice = (__m256i)(nibble | nibble << 8);
+    shorts_t low = (shorts_t)_mm256_shuffle_epi8(table.low, twice);
+    shorts_t high = (shorts_t)_mm256_shuffle_epi8(table.high, twice);
+    return (low & 255) | (high & (int16_t)0xff00);
+}
+#else
+typedef struct { const int16_t *entries; } lookup_t;
+INLINE lookup_t make_lookup(const int16_t *entries) { return (lookup_t){entries}; }
+INLINE shorts_t look_up(lookup_t table, shorts_t index)
+{
+    shorts_t found;
+    for (int b = 0; b < SHORTS; b++)
+        found[b] = table.entries[index[b] & 15];
+    return found;
+}
+#endif
+
+enum { BLOCKS = 64 / SHORTS };      /* vectors of 64 patterns */
+
+/* Sums of the probed perceptron over 64 patterns, by tables. */
+INLINE void sums_by_tables(const words_t *words, ptrdiff_t w, int groups, shorts_t *sum)
+{
+    const int16_t *row = rows_of(words, words->probe.l, words->probe.i);
+    for (int a = 0; a < BLOCKS; a++)
+        sum[a] = (shorts_t){};
+    for (int p = 0; p < PLANES(groups); p++) {
+        const uint16_t *plane = plane_of(words, words->probe.l, p) + 64 * w;
+        shorts_t index[BLOCKS];
+        for (int a = 0; a < BLOCKS; a++)
+            index[a] = load_shorts(plane + a * SHORTS);
+#pragma GCC unroll 4
+        for (int g = 0; g < PLANE / INPUTS; g++) {
+            const ptrdiff_t group = 4 * p + g;
+            if (group >= groups)
+                break;
+            const lookup_t table = make_lookup(group == words->probe.group ? words->probe.table : row + group * ENTRIES);
+            for (int a = 0; a < BLOCKS; a++)
+                sum[a] += look_up(table, index[a] >> (INPUTS * g));
+        }
+    }
+}
+
+/* The same, one weight at a time. */
+INLINE void sums_by_weights(const words_t *words, ptrdiff_t w, shorts_t *sum)
+{
+    const ptrdiff_t fan_in = words->machine->fan_in;
+    for (int a = 0; a < BLOCKS; a++)
+        sum[a] = (shorts_t){} + words->probe.minus_all;
+    for (ptrdiff_t k = 0; k < fan_in; k++) {
+        const uint16_t *plane = words->probe.plane[k] + 64 * w;
+        const int16_t bit = words->probe.bit[k], doubled = words->probe.doubled[k];
+        for (int a = 0; a < BLOCKS; a++) {
+            shorts_t signs = load_shorts(plane + a * SHORTS);
+#if defined(__AVX512BW__)
+            __mmask32 plus = _mm512_test_epi16_mask((__m512i)signs, _mm512_set1_epi16(bit));
+            sum[a] = (shorts_t)_mm512_mask_add_epi16((__m512i)sum[a], plus, (__m512i)sum[a],
+                                                     _mm512_set1_epi16(doubled));
+#else
+            sum[a] += (shorts_t)((signs & bit) != 0) & doubled;
+#endif
+        }
+    }
+}
+
+/* Of these patterns: those that flip, computed exactly. */
+static __attribute__((noinline)) uint64_t settle_row(
+    const words_t *words, ptrdiff_t w, uint64_t flips, uint64_t near, int groups)
+{
+    const ptrdiff_t l = words->probe.l, i = words->probe.i;
+    const machine_t *machine = words->machine;
+    const int32_t input = machine->inputs[place_of(machine, l, i, words->probe.k)];
+    for (; near; near &= near - 1) {
+        const int b = __builtin_ctzll(near);
+        const word_t below = word_of(words, l, 64 * w + b, groups);
+        const int32_t change = words->probe.change, h = exact_field(words, l, i, below);
+        const int32_t new = h + (has_bit(below, input) ? change : -change);
+        const uint64_t bit = (uint64_t)1 << b;
+        flips = (h >= 0) != (new >= 0) ? flips | bit : flips & ~bit;
+    }
+    return flips;
+}
+
+/* Bit b: pattern 64 w + b changes sign at the probed perceptron.  only_first: bits beyond the lowest may be wrong. */
+INLINE uint64_t words_flips(const words_t *words, ptrdiff_t w, int only_first, int groups)
+{
+    const ptrdiff_t l = words->probe.l, i = words->probe.i;
+    const uint16_t *own = plane_of(words, l + 1, i / PLANE) + 64 * w;
+    const int to_sign = PLANE - 1 - (int)(i % PLANE);
+    const int16_t slack = words->row_slack;
+    const shorts_t window = (shorts_t){} + words->row_window;
+    uint64_t flips = 0, near = 0, valid = ~(uint64_t)0;
+    shorts_t sum[BLOCKS];
+    if (words->by_tables)
+        sums_by_tables(words, w, groups, sum);
+    else
+        sums_by_weights(words, w, sum);
+    for (int a = 0; a < BLOCKS; a++) {
+        /* flips if it was +1 and becomes -1, or the reverse */
+        const shorts_t same = sum[a] ^ (load_shorts(own + a * SHORTS) << to_sign);
+        flips |= (uint64_t)negative_shorts(~same) << (a * SHORTS);
+        near |= (uint64_t)near_zero(sum[a], slack, window) << (a * SHORTS);
+    }
+    if (64 * (w + 1) > words->machine->patterns)
+        valid >>= 64 * (w + 1) - words->machine->patterns;
+    flips &= valid;
+    near &= valid;
+    if (only_first) {
+        const uint64_t certain = flips & ~near;
+        near &= (certain & -certain) - 1;
+    }
+    if (UNLIKELY(near))
+        flips = settle_row(words, w, flips, near, groups);
+    return flips;
+}
+
+/* ---------------------------------------------------------------------------------------------- sentinels */
+
+/* Any pattern that flips may be the first to be followed.  A few with small |h| are kept for each perceptron, and
+ * looked at before the row is: three of four times one of them flips.  They are hints: what has become of them since
+ * is seen when they are looked at.  Bound: a word and N integer weights for each, two on the average. */
+
+INLINE int32_t *sentinels_of(const words_t *words, ptrdiff_t l, ptrdiff_t i)
+{
+    return words->sentinels + (l * words->machine->width + i) * SENTINELS;
+}
+
+#if defined(__AVX512F__)
+/* Sums of four vectors, one each. */
+INLINE __m128i sums_of_four(__m512i a, __m512i b, __m512i c, __m512i d)
+{
+    const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    const __m512i all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+    return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+}
+
+/* Bit a: sentinel a flips.  All at once, for the sake of the branch predictor; by tables only. */
+INLINE uint32_t flipped_sentinels(const words_t *words, ptrdiff_t l, const int32_t *sentinels, const int32_t *weights,
+                                  int32_t input, int32_t change, int groups)
+{
+    word_t below[SENTINELS];
+    __m512i sum[SENTINELS];
+    uint32_t plus = 0;
+    for (int a = 0; a < SENTINELS; a++) {
+        below[a] = word_of(words, l, sentinels[a], groups);
+        plus |= (uint32_t)has_bit(below[a], input) << a;
+        sum[a] = _mm512_setzero_si512();
+    }
+    for (int p = 0; p < PLANES(groups); p++) {
+        const __m512i q = _mm512_load_si512(weights + PLANE * p);
+        for (int a = 0; a < SENTINELS; a++) {
+            const uint64_t bits = p < 4 ? below[a].low >> (PLANE * p) : below[a].high >> (PLANE * (p - 4));
+            sum[a] = _mm512_mask_sub_epi32(_mm512_add_epi32(sum[a], q), (__mmask16)~bits, sum[a], q);
+        }
+    }
+    const __m128i h = sums_of_four(sum[0], sum[1], sum[2], sum[3]);
+    const __m128i shift = _mm_mask_blend_epi32((__mmask8)plus, _mm_set1_epi32(-change), _mm_set1_epi32(change));
+    return (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(_mm_xor_si128(h, _mm_add_epi32(h, shift))));
+}
+#endif
+
+/* A sentinel that flips when weight k of (l, i) changes, or -1. */
+INLINE int32_t flipped_sentinel(const words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change, int groups)
+{
+    const int32_t *sentinels = sentinels_of(words, l, i);
+    const int32_t input = words->machine->inputs[place_of(words->machine, l, i, k)];
+#if defined(__AVX512F__)
+    if (words->by_tables) {
+        const uint32_t flipped = flipped_sentinels(words, l, sentinels, exact_of(words, l, i), input, change, groups);
+        return flipped ? sentinels[__builtin_ctz(flipped)] : -1;
+    }
+#endif
+    for (int a = 0; a < SENTINELS; a++) {
+        const word_t below = word_of(words, l, sentinels[a], groups);
+        const int32_t h = exact_sum(words, l, i, below, PLANES(groups));
+        if ((h ^ (has_bit(below, input) ? h + change : h - change)) < 0)
+            return sentinels[a];
+    }
+    return -1;
+}
+
+/* Makes a pattern a sentinel, in place of the one with the largest |h| if that is larger. */
+INLINE void watch(words_t *words, ptrdiff_t l, ptrdiff_t i, int32_t mu, int groups)
+{
+    int32_t *sentinels = sentinels_of(words, l, i);
+    int32_t largest = abs(exact_sum(words, l, i, word_of(words, l, mu, groups), PLANES(groups)));
+    int32_t *out = NULL;
+    for (int a = 0; a < SENTINELS; a++) {
+        const int32_t h = abs(exact_sum(words, l, i, word_of(words, l, sentinels[a], groups), PLANES(groups)));
+        if (h > largest) {
+            largest = h;
+            out = &sentinels[a];
+        }
+    }
+    if (out)
+        *out = mu;
+}
+
+/* One that flips without harm does not help: the next pattern takes its place. */
+INLINE void dismiss(words_t *words, ptrdiff_t l, ptrdiff_t i, int32_t mu)
+{
+    int32_t *sentinels = sentinels_of(words, l, i);
+    for (int a = 0; a < SENTINELS; a++)
+        if (sentinels[a] == mu)
+            sentinels[a] = (int32_t)((mu + 1) % words->machine->patterns);
+}
+
+/* ---------------------------------------------------------------------------------------------- the kernel */
+
+/* Whether sums and weights up to these stay within 16 bits. */
+INLINE int words_fit(const words_t *words, int64_t absolute_sum)
+{
+    return absolute_sum <= (int64_t)(INT16_MAX - SPARE) << words->shift;
+}
+
+static void build_tables(words_t *words);
+
+/* The proposal at hand: weight k of perceptron i of layer l changes, so that sum |weights| is `absolute_sum`. */
+INLINE void words_begin(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t before, int32_t after,
+                        int64_t absolute_sum)
+{
+    const machine_t *machine = words->machine;
+    if (UNLIKELY(!words_fit(words, absolute_sum))) {
+        words->shift++;
+        while (!words_fit(words, absolute_sum))
+            words->shift++;
+        build_tables(words);
+    }
+    words->probe.l = l;
+    words->probe.i = i;
+    words->probe.k = k;
+    words->probe.change = after - before;
+    const int32_t *inputs = machine->inputs + place_of(machine, l, i, 0);
+    if (words->by_tables) {
+        words->probe.group = inputs[k] / INPUTS;
+        const short_entries_t entries = table_entries(exact_of(words, l, i) + INPUTS * words->probe.group,
+                                                      inputs[k] % INPUTS, words->probe.change, words->shift);
+        memcpy(words->probe.table, &entries, sizeof entries);
+        return;
+    }
+    const int32_t *weights = exact_of(words, l, i);
+    const int64_t half = ((int64_t)1 << words->shift) >> 1;
+    int32_t all = 0;
+    for (ptrdiff_t a = 0; a < machine->fan_in; a++) {
+        const int32_t q = a == k ? after : weights[a], rounded = (int32_t)((q + half) >> words->shift);
+        words->probe.plane[a] = plane_of(words, l, inputs[a] / PLANE);
+        words->probe.bit[a] = (int16_t)(1 << (inputs[a] % PLANE));
+        words->probe.doubled[a] = (int16_t)(2 * rounded);
+        all += rounded;
+    }
+    words->probe.minus_all = (int16_t)-all;
+}
+
+INLINE word_t *after_of(const words_t *words, ptrdiff_t task)
+{
+    return words->after + task * (words->machine->depth + 1);
+}
+
+/* Tasks first..first + n - 1 of a proposal: (l, i) flips in patterns[task]; gained[task] is what the pattern's
+ * number of wrong output bits changes by.  The words above are left in `after`. */
+INLINE void words_evaluate(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t first, int n,
+                           const int32_t *patterns, int32_t *gained, int groups)
+{
+    const machine_t *machine = words->machine;
+    word_t now[BATCH], next[BATCH];
+    int live[BATCH], alive = n;
+    for (int t = 0; t < n; t++) {
+        now[t] = xor_words(word_of(words, l + 1, patterns[first + t], groups), one_bit(i));
+        after_of(words, first + t)[l + 1] = now[t];
+        words->top[first + t] = (int32_t)machine->depth;
+        live[t] = t;
+        gained[first + t] = 0;
+    }
+    for (ptrdiff_t q = l + 1; q < machine->depth && alive; q++) {
+        int left = 0;
+        layers_above(words, q, alive, now, next, groups);
+        for (int a = 0; a < alive; a++) {
+            const ptrdiff_t task = first + live[a];
+            after_of(words, task)[q + 1] = next[a];
+            if (is_zero(xor_words(next[a], word_of(words, q + 1, patterns[task], groups)), groups)) {
+                words->top[task] = (int32_t)q;
+                continue;
+            }
+            live[left] = live[a];
+            now[left++] = next[a];
+        }
+        alive = left;
+    }
+    for (int a = 0; a < alive; a++) {
+        const ptrdiff_t task = first + live[a], mu = patterns[task];
+        const word_t wrong = xor_words(after_of(words, task)[machine->depth], target_of(words, mu, groups));
+        gained[task] = count_bits(wrong, groups) - machine->wrong[mu];
+    }
+}
+
+/* Independent flips at E = 0: whether they spoil an output bit. */
+INLINE void words_spoil(words_t *words, int n, const flip_t *flips, uint8_t *spoiled, int groups)
+{
+    const ptrdiff_t depth = words->machine->depth;
+    word_t now[BATCH];
+    int who[BATCH], active = 0;
+    for (int t = 0; t < n; t++) {       /* from the lowest layer to the highest */
+        int place = t;
+        for (; place > 0 && flips[who[place - 1]].l > flips[t].l; place--)
+            who[place] = who[place - 1];
+        who[place] = t;
+    }
+    for (int a = 0; a < n; a++) {
+        const flip_t *flip = &flips[who[a]];
+        now[a] = xor_words(word_of(words, flip->l + 1, flip->mu, groups), one_bit(flip->i));
+    }
+    for (ptrdiff_t q = n ? flips[who[0]].l + 1 : depth; q < depth - 1; q++) {
+        while (active < n && flips[who[active]].l < q)
+            active++;
+        layers_above(words, q, active, now, now, groups);
+    }
+    for (int a = 0; a < n; a++) {
+        const flip_t *flip = &flips[who[a]];
+        spoiled[who[a]] = flip->l == depth - 1
+            || misses_target(words, now[a], target_of(words, flip->mu, groups), groups);
+    }
+}
+
+/* Carries out the tasks of an accepted proposal. */
+INLINE void words_commit(words_t *words, ptrdiff_t l, ptrdiff_t n, const int32_t *patterns, const int32_t *gained,
+                         int groups)
+{
+    for (ptrdiff_t task = 0; task < n; task++) {
+        for (ptrdiff_t q = l + 1; q <= words->top[task]; q++)
+            store_word(words, q, patterns[task], after_of(words, task)[q], groups);
+        words->machine->wrong[patterns[task]] += gained[task];
+    }
+}
+
+/* Takes over the weight of the proposal at hand. */
+INLINE void words_change(words_t *words)
+{
+    const machine_t *machine = words->machine;
+    const ptrdiff_t l = words->probe.l, i = words->probe.i, k = words->probe.k;
+    const ptrdiff_t input = machine->inputs[place_of(machine, l, i, k)], group = input / INPUTS;
+    exact_of(words, l, i)[words->by_tables ? input : k] += words->probe.change;
+    if (words->by_tables)
+        memcpy(rows_of(words, l, i) + group * ENTRIES, words->probe.table, sizeof words->probe.table);
+    if (l == 0)
+        return;
+    if (words->limbs) {
+        gather_change(words, l, i, k);
+        return;
+    }
+    int32_t q[INPUTS];
+    group_weights(words, l, i, group, q);
+    store_column(words, l, group, i, table_entries(q, 0, 0, words->shift));
+}
+
+/* What a proposal at (l, i) will need: its tables, or at E = 0 the weights that sentinels need. */
+INLINE void words_prefetch(const words_t *words, ptrdiff_t l, ptrdiff_t i, int at_zero)
+{
+    const int tables = words->by_tables && !at_zero;
+    const char *row = tables ? (const char *)rows_of(words, l, i) : (const char *)exact_of(words, l, i);
+    const ptrdiff_t bytes = tables ? words->groups * ENTRIES * (ptrdiff_t)sizeof(int16_t)
+                                   : words->reach * (ptrdiff_t)sizeof(int32_t);
+    for (ptrdiff_t at = 0; at < bytes; at += 64)
+        __builtin_prefetch(row + at);
+    if (at_zero)
+        __builtin_prefetch(sentinels_of(words, l, i));
+}
+
+/* ------------------------------------------------------------------------------------------------- set-up */
+
+/* Everything that follows from `exact` and `shift`. */
+static void build_tables(words_t *words)
+{
+    const machine_t *machine = words->machine;
+    const ptrdiff_t tables = machine->fan_in < words->groups ? machine->fan_in : words->groups;
+    /* Each table with weights is rounded down by less than 1: a sum of -1 may be up to tables - 1 in truth. */
+    words->slack = (int16_t)(tables - 1);
+    for (ptrdiff_t i = 0; i < machine->width; i++)
+        words->window[i] = words->shift ? words->slack : 0;
+    /* Single weights are rounded to the nearest, then added or subtracted. */
+    words->row_slack = words->by_tables ? words->slack : (int16_t)(machine->fan_in / 2);
+    words->row_window = (int16_t)(words->shift == 0 ? 0 : words->by_tables ? words->slack : 2 * words->row_slack + 1);
+    for (ptrdiff_t l = 0; l < machine->depth; l++) {
+        for (ptrdiff_t i = 0; i < machine->width; i++) {
+            for (ptrdiff_t group = 0; group < words->groups; group++) {
+                int32_t q[INPUTS];
+                group_weights(words, l, i, group, q);
+                const short_entries_t entries = table_entries(q, 0, 0, words->shift);
+                if (words->rows)
+                    memcpy(rows_of(words, l, i) + group * ENTRIES, &entries, sizeof entries);
+                if (words->columns && l > 0)
+                    store_column(words, l, group, i, entries);
+            }
+        }
+    }
+    if (words->limbs)
+        gather_build(words);
+}
+
+static void words_free(words_t *words)
+{
+    free(words->planes_of);
+    free(words->low);
+    free(words->high);
+    free(words->exact);
+    free(words->rows);
+    free(words->columns);
+    free(words->after);
+    free(words->sentinels);
+    free(words->top);
+    gather_free(words);
+    memset(words, 0, sizeof *words);
+}
+
+/* 0, or -1 if there is not enough memory.  by_gathering: with limbs; only where c <= N / 2. */
+static int words_make(words_t *words, const machine_t *machine, int by_gathering)
+{
+    const size_t depth = (size_t)machine->depth, width = (size_t)machine->width;
+    memset(words, 0, sizeof *words);
+    words->machine = machine;
+    words->planes = (machine->width + PLANE - 1) / PLANE;
+    words->stride = (machine->patterns + 63) / 64 * 64;
+    words->groups = (machine->width + INPUTS - 1) / INPUTS;
+    for (ptrdiff_t i = 0; i < machine->width; i++)
+        words->valid = xor_words(words->valid, one_bit(i));
+    const int slabs = slabs_of((int)words->groups);
+    words->layer = words->groups * ENTRIES * ((slabs - 1) * SHORTS + lanes_of(slabs - 1, (int)words->groups));
+    words->by_tables = 2 * machine->fan_in > machine->width;
+    words->reach = words->by_tables ? PLANE * words->planes : machine->fan_in;
+    /* A stride of a multiple of 4096 bytes would put all planes into the same cache sets. */
+    if (words->stride % 1024 == 0)
+        words->stride += 64;
+    const size_t layer = (size_t)words->stride;
+    words->planes_of = allocate((depth + 1) * (size_t)words->planes * layer, sizeof *words->planes_of);
+    words->low = allocate((depth + 2) * layer, sizeof *words->low);
+    words->high = allocate(words->planes > 4 ? (depth + 2) * layer : 0, sizeof *words->high);
+    words->exact = allocate(depth * width * (size_t)words->reach, sizeof *words->exact);
+    words->after = allocate((size_t)machine->patterns * (depth + 1), sizeof *words->after);
+    words->top = allocate((size_t)machine->patterns, sizeof *words->top);
+    words->sentinels = allocate(depth * width * SENTINELS, sizeof *words->sentinels);
+    int made = words->sentinels && words->planes_of && words->low && words->high && words->exact && words->after && words->top;
+    if (words->by_tables) {
+        words->rows = allocate(depth * width * (size_t)words->groups * ENTRIES, sizeof *words->rows);
+        made = made && words->rows;
+    }
+    if (by_gathering) {
+        made = made && gather_make(words) == 0;
+    } else {
+        words->columns = allocate((depth - 1) * (size_t)words->layer, sizeof *words->columns);
+        made = made && words->columns;
+    }
+    if (made)
+        return 0;
+    words_free(words);
+    return -1;
+}
+
+/* Sign words [N][W] of a layer (L + 1: of the targets). */
+static void load_layer(words_t *words, ptrdiff_t l, const uint64_t *signs)
+{
+    const machine_t *machine = words->machine;
+    const ptrdiff_t count = (machine->patterns + 63) / 64;
+    for (ptrdiff_t i = 0; i < machine->width; i++) {
+        uint64_t *side = (i < 64 ? words->low : words->high) + l * words->stride;
+        for (ptrdiff_t w = 0; w < count; w++) {
+            for (uint64_t left = signs[i * count + w]; left; left &= left - 1) {
+                const ptrdiff_t mu = 64 * w + __builtin_ctzll(left);
+                side[mu] |= (uint64_t)1 << (i % 64);
+                if (l <= machine->depth)
+                    plane_of(words, l, i / PLANE)[mu] |= (uint16_t)(1 << (i % PLANE));
+            }
+        }
+    }
+}
+
+/* Computes the whole state.  signs: [0..L][N][W], the sign words of all layers; targets: [N][W]. */
+static void words_load(words_t *words, const uint64_t *signs, const uint64_t *targets)
+{
+    const machine_t *machine = words->machine;
+    const ptrdiff_t layer = machine->width * ((machine->patterns + 63) / 64);
+    int64_t largest = 0;
+    for (ptrdiff_t l = 0; l < machine->depth; l++) {
+        for (ptrdiff_t i = 0; i < machine->width; i++) {
+            const int64_t sum = machine->absolute_sum[l * machine->width + i];
+            largest = sum > largest ? sum : largest;
+            for (ptrdiff_t k = 0; k < machine->fan_in; k++) {
+                const ptrdiff_t place = place_of(machine, l, i, k);
+                exact_of(words, l, i)[words->by_tables ? machine->inputs[place] : k] = machine->weights[place];
+            }
+        }
+    }
+    memset(words->sentinels, 0, (size_t)(machine->depth * machine->width) * SENTINELS * sizeof *words->sentinels);
+    words->shift = 0;
+    while (!words_fit(words, largest))
+        words->shift++;
+    build_tables(words);
+    for (ptrdiff_t l = 0; l <= machine->depth; l++)
+        load_layer(words, l, signs + l * layer);
+    load_layer(words, machine->depth + 1, targets);
+    for (ptrdiff_t mu = 0; mu < machine->patterns; mu++) {
+        const word_t wrong = xor_words(word_of(words, machine->depth, mu, (int)words->groups),
+                                       target_of(words, mu, (int)words->groups));
+        machine->wrong[mu] = count_bits(wrong, (int)words->groups);
+    }
+}
+
+/* Sign words [0..L][N][W]. */
+static void words_signs(const words_t *words, uint64_t *signs)
+{
+    const machine_t *machine = words->machine;
+    const ptrdiff_t count = (machine->patterns + 63) / 64;
+    for (ptrdiff_t l = 0; l <= machine->depth; l++) {
+        for (ptrdiff_t i = 0; i < machine->width; i++) {
+            const uint16_t *plane = plane_of(words, l, i / PLANE);
+            for (ptrdiff_t w = 0; w < count; w++) {
+                uint64_t plus = 0;
+                for (int b = 0; b < 64; b += SHORTS)
+                    plus |= (uint64_t)with_bits(load_shorts(plane + 64 * w + b), (int16_t)(1 << (i % PLANE))) << b;
+                *signs++ = plus;
+            }
+        }
+    }
+}
+
+/* Whether two students of the same machine keep the same: equal tables and words. */
+static int words_same(words_t *a, words_t *b)
+{
+    const machine_t *machine = a->machine;
+    const size_t weights = (size_t)(machine->depth * machine->width * a->reach);
+    const size_t states = (size_t)((machine->depth + 2) * a->stride);
+    const size_t planes = (size_t)((machine->depth + 1) * a->planes * a->stride);
+    const size_t rows = (size_t)(machine->depth * machine->width * a->groups * ENTRIES);
+    const size_t columns = (size_t)((machine->depth - 1) * a->layer);
+    words_t *finer = a->shift < b->shift ? a : b;
+    if (a->shift != b->shift) {         /* what has outgrown its rounding once stays rounded so */
+        finer->shift = finer == a ? b->shift : a->shift;
+        build_tables(finer);
+    }
+    return !memcmp(a->exact, b->exact, weights * sizeof *a->exact)
+        && !memcmp(a->planes_of, b->planes_of, planes * sizeof *a->planes_of)
+        && !memcmp(a->low, b->low, states * sizeof *a->low)
+        && (a->planes <= 4 || !memcmp(a->high, b->high, states * sizeof *a->high))
+        && (!a->rows || !memcmp(a->rows, b->rows, rows * sizeof *a->rows))
+        && (!a->columns || !memcmp(a->columns, b->columns, columns * sizeof *a->columns))
+        && gather_same(a, b);
 }
 #endif

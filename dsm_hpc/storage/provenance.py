@@ -36,7 +36,7 @@ def provenance(hosts: list[str], mpi_library: str, seed: int, writer: str) -> di
         **_git(),
         "kernels": {
             "march": build.MARCH,
-            "lanes": build.LANES,
+            "simd": build.SIMD,
             "flags": build.FLAGS,
             "compiler": build.COMPILER,
         },
@@ -94,7 +94,8 @@ def version_text() -> str:
     return "\n".join(
         [
             f"dsm_hpc {dsm_hpc.__version__}{revision}",
-            f"kernels: {build.LANES}, march {build.MARCH} ({build.FLAGS}), compiler {build.COMPILER}",
+            f"kernels: {build.SIMD} (possible here: {', '.join(build.AVAILABLE)}; DSM_SIMD chooses)",
+            f"the rest: march {build.MARCH} ({build.FLAGS}), compiler {build.COMPILER}",
             f"h5py {h5py.version.version}, HDF5 {h5py.version.hdf5_version}, "
             f"parallel: {'yes' if h5py.get_config().mpi else 'no (results are gathered on rank 0)'}",
             f"python {platform.python_version()}, mpi4py {_version('mpi4py')}, numpy {_version('numpy')}",

@@ -1,0 +1,19 @@
+/* Compiled once for each instruction set, with DSM_LEVEL its name (setup.py). */
+#include "student.h"
+
+#define JOIN(a, b) a##b
+#define LEVEL_NAME(name) JOIN(dsm_level_, name)
+#define QUOTE(name) #name
+#define QUOTED(name) QUOTE(name)
+
+const level_t LEVEL_NAME(DSM_LEVEL) = {
+    .name = QUOTED(DSM_LEVEL),
+    .gathers = GATHERS,
+    .make = student_make,
+    .free = student_free,
+    .load = student_load,
+    .decide = student_decide,
+    .signs = student_signs,
+    .same = student_same,
+    .forward = forward_pass,
+};

@@ -1,0 +1,3 @@
+LEVELS: tuple[str, ...]
+AVAILABLE: tuple[str, ...]
+SIMD: str

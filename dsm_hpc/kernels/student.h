@@ -1,0 +1,358 @@
+/* Proposals of single weights to one student: drawn elsewhere, decided and carried out here.
+ *
+ * Bound: what the kernel takes to find the patterns that flip and to follow them upwards (words.h, events.h).
+ */
+#ifndef DSM_STUDENT_H
+#define DSM_STUDENT_H
+#include <math.h>
+#include "events.h"
+#include "level.h"
+#include "words.h"
+
+enum {
+    AHEAD = 3,                  /* proposals between a prefetch and its use */
+    WINDOW = 8,                 /* proposals that are tried together at E = 0 */
+};
+
+#define WORDS_OF(student) ((words_t *)(student)->kernel)
+#define EVENTS_OF(student) ((events_t *)(student)->kernel)
+
+/* One proposal: weight k of perceptron i of layer l. */
+typedef struct {
+    ptrdiff_t position, l, i, k;
+    double J;                   /* new */
+    int32_t before, after;      /* on the grid */
+    int64_t absolute_sum;       /* of the perceptron, with the new weight */
+    int64_t threshold;
+} proposal_t;
+
+/* The kernels side by side; `groups` is a constant of each copy, 0 for events. */
+INLINE void begin(student_t *student, const proposal_t *p, int groups)
+{
+    if (groups)
+        words_begin(WORDS_OF(student), p->l, p->i, p->k, p->before, p->after, p->absolute_sum);
+}
+
+INLINE uint64_t flips(const student_t *student, const proposal_t *p, ptrdiff_t w, int only_first, int groups)
+{
+    if (groups)
+        return words_flips(WORDS_OF(student), w, only_first, groups);
+    return events_flips(EVENTS_OF(student), p->l, p->i, p->k, p->after - p->before, w);
+}
+
+INLINE void evaluate(student_t *student, const proposal_t *p, ptrdiff_t first, int n, int groups)
+{
+    if (groups)
+        words_evaluate(WORDS_OF(student), p->l, p->i, first, n, student->flipped, student->gained, groups);
+    else
+        events_evaluate(EVENTS_OF(student), p->l, p->i, n, student->flipped + first, student->gained + first);
+}
+
+INLINE void spoil(student_t *student, int n, const flip_t *of, uint8_t *spoiled, int groups)
+{
+    if (groups)
+        words_spoil(WORDS_OF(student), n, of, spoiled, groups);
+    else
+        events_spoil(EVENTS_OF(student), n, of, spoiled);
+}
+
+/* Where weight `position` is: by multiplications, since divisions would take longer than all else of a proposal. */
+INLINE void locate(const student_t *student, uint64_t position, ptrdiff_t *l, ptrdiff_t *i, ptrdiff_t *k)
+{
+    const machine_t *machine = &student->machine;
+    const uint64_t fan_in = (uint64_t)machine->fan_in, width = (uint64_t)machine->width;
+    const uint64_t perceptron = quotient(position, fan_in, machine->by_fan_in);
+    const uint64_t layer = quotient(perceptron, width, machine->by_width);
+    *l = (ptrdiff_t)layer;
+    *i = (ptrdiff_t)(perceptron - layer * width);
+    *k = (ptrdiff_t)(position - perceptron * fan_in);
+}
+
+/* What proposal t will need first. */
+INLINE void fetch(const student_t *student, const block_t *block, ptrdiff_t t, int groups)
+{
+    const uint64_t position = block->positions[t];
+    ptrdiff_t l, i, k;
+    locate(student, position, &l, &i, &k);
+    __builtin_prefetch(student->J + position);
+    __builtin_prefetch(student->machine.inputs + position);
+    __builtin_prefetch(student->absolute_sum + l * student->machine.width + i);
+    if (groups)
+        words_prefetch(WORDS_OF(student), l, i, student->energy == 0);
+    else
+        events_prefetch(EVENTS_OF(student), l, i, k, student->energy == 0);
+}
+
+/* Proposal t of a block.  J' = (J + step x) / sqrt(1 + step^2), or -J (PHYSICS section 1). */
+INLINE proposal_t proposal_of(const student_t *student, const block_t *block, ptrdiff_t t)
+{
+    const uint64_t position = block->positions[t];
+    proposal_t p = {.position = (ptrdiff_t)position, .threshold = block->thresholds ? block->thresholds[t] : 0};
+    locate(student, position, &p.l, &p.i, &p.k);
+    const double old = student->J[position];
+    p.J = student->ising ? -old : (old + block->step * block->normals[t]) * block->shrink;
+    const int64_t before = lrint(old * student->scale), after = lrint(p.J * student->scale);
+    p.before = (int32_t)before;
+    p.after = (int32_t)after;
+    p.absolute_sum = student->absolute_sum[p.l * student->machine.width + p.i] + llabs(after) - llabs(before);
+    return p;
+}
+
+/* Delta E of the first n tasks from `done` on is added to *delta, what they could gain taken from *spare. */
+INLINE void follow(student_t *student, const proposal_t *p, ptrdiff_t done, int n, int64_t *delta, int64_t *spare,
+                   int groups)
+{
+    evaluate(student, p, done, n, groups);
+    for (int t = 0; t < n; t++) {
+        *delta += student->gained[done + t];
+        *spare -= student->machine.wrong[student->flipped[done + t]];
+    }
+}
+
+/* Whether Delta E <= threshold, stopping as soon as it is certain (exact early rejection); *n_flipped tasks are
+ * left evaluated.  `spare` bounds what the flips not yet followed can gain: a pattern gains at most its wrong
+ * bits.  Tasks are followed in batches of as many as a rejection takes, if each spoils half of the outputs. */
+INLINE int allowed(student_t *student, const proposal_t *p, ptrdiff_t *n_flipped, int64_t *gain, int groups)
+{
+    const machine_t *machine = &student->machine;
+    const ptrdiff_t words = (machine->patterns + 63) / 64;
+    int64_t delta = 0, spare = 0;
+    ptrdiff_t n = 0, done = 0;
+    for (ptrdiff_t w = 0; w < words; w++) {
+        for (uint64_t left = flips(student, p, w, 0, groups); left; left &= left - 1) {
+            const int32_t mu = (int32_t)(64 * w) + __builtin_ctzll(left);
+            student->flipped[n++] = mu;
+            spare += machine->wrong[mu];
+            if (student->energy == 0) {     /* nothing can be gained: no need to see the other flips first */
+                follow(student, p, done++, 1, &delta, &spare, groups);
+                if (delta > p->threshold)
+                    return 0;
+            }
+        }
+    }
+    while (done < n) {
+        int64_t batch = 1 + 2 * (p->threshold - delta + spare) / machine->width;
+        batch = batch > BATCH ? BATCH : batch;
+        batch = batch > n - done ? n - done : batch;
+        follow(student, p, done, (int)batch, &delta, &spare, groups);
+        done += batch;
+        if (delta - spare > p->threshold)
+            return 0;
+    }
+    *n_flipped = n;
+    *gain = delta;
+    return 1;
+}
+
+INLINE void carry_out(student_t *student, const proposal_t *p, ptrdiff_t n, int64_t gain, int groups)
+{
+    if (groups) {
+        words_commit(WORDS_OF(student), p->l, n, student->flipped, student->gained, groups);
+        words_change(WORDS_OF(student));
+    } else {
+        events_commit(EVENTS_OF(student), p->l, p->i, n, student->flipped);
+        events_change(EVENTS_OF(student), p->l, p->i, p->k, p->before, p->after);
+    }
+    student->energy += gain;
+    student->J[p->position] = p->J;
+    student->absolute_sum[p->l * student->machine.width + p->i] = p->absolute_sum;
+    student->accepted[p->l]++;
+}
+
+/* Decides one proposal. */
+INLINE int decide_proposal(student_t *student, const proposal_t *p, int groups)
+{
+    ptrdiff_t n = 0;
+    int64_t gain = 0;
+    begin(student, p, groups);
+    student->proposed[p->l]++;
+    if (!allowed(student, p, &n, &gain, groups))
+        return 0;
+    carry_out(student, p, n, gain, groups);
+    return 1;
+}
+
+/* Accepts a proposal that flips nothing. */
+INLINE int take(student_t *student, const proposal_t *p, int groups)
+{
+    begin(student, p, groups);
+    student->proposed[p->l]++;
+    carry_out(student, p, 0, 0, groups);
+    return 1;
+}
+
+/* A pattern that flips, or -1. */
+INLINE int32_t some_flip(student_t *student, const proposal_t *p, int groups)
+{
+    const ptrdiff_t words = (student->machine.patterns + 63) / 64;
+    if (groups) {
+        const int32_t mu = flipped_sentinel(WORDS_OF(student), p->l, p->i, p->k, p->after - p->before, groups);
+        if (mu >= 0)
+            return mu;
+    }
+    begin(student, p, groups);
+    for (ptrdiff_t w = 0; w < words; w++) {
+        const uint64_t found = flips(student, p, w, 1, groups);
+        if (found) {
+            const int32_t mu = (int32_t)(64 * w) + __builtin_ctzll(found);
+            if (groups)
+                watch(WORDS_OF(student), p->l, p->i, mu, groups);
+            return mu;
+        }
+    }
+    return -1;
+}
+
+INLINE void note(const block_t *block, ptrdiff_t t, int accepted)
+{
+    if (block->accepted)
+        block->accepted[t] = (uint8_t)accepted;
+}
+
+/* At E = 0, where nearly all proposals that may cost nothing are rejected by any pattern that flips: those of
+ * a window are tried side by side against the same state.  They all stand up to the first that is accepted.
+ * Returns the number of proposals decided, or -1 - that number where the next one does not fit the grid. */
+INLINE ptrdiff_t speculate(student_t *student, const block_t *block, ptrdiff_t from, int groups,
+                           int (*decide)(student_t *, const proposal_t *))
+{
+    proposal_t tried[WINDOW];
+    flip_t of[WINDOW];
+    uint8_t spoiled[WINDOW];
+    const ptrdiff_t most = block->count - from < WINDOW ? block->count - from : WINDOW;
+    int n = 0, open = 0;        /* open: one more proposal, not to be tried; */
+    int free = 0;               /* since it flips nothing */
+    for (; n < most; n++) {
+        tried[n] = proposal_of(student, block, from + n);
+        if (tried[n].absolute_sum > INT32_MAX)
+            break;
+        open = 1;
+        if (tried[n].threshold > 0)
+            break;
+        const int32_t mu = some_flip(student, &tried[n], groups);
+        free = mu < 0;
+        if (free)
+            break;
+        of[n] = (flip_t){(int32_t)tried[n].l, (int32_t)tried[n].i, mu};
+        open = 0;
+    }
+    if (n)
+        spoil(student, n, of, spoiled, groups);
+    for (int t = 0; t < n + open; t++) {
+        if (t < n && spoiled[t]) {
+            student->proposed[tried[t].l]++;
+            note(block, from + t, 0);
+            continue;
+        }
+        if (groups && t < n)
+            dismiss(WORDS_OF(student), of[t].l, of[t].i, of[t].mu);
+        const int accepted = t == n && free ? take(student, &tried[t], groups) : decide(student, &tried[t]);
+        note(block, from + t, accepted);
+        if (accepted)
+            return t + 1;
+    }
+    return n == 0 && !open ? -1 : n + open;
+}
+
+/* Decides the proposals of a block; returns how many, fewer than all if one does not fit the grid. */
+INLINE ptrdiff_t decide_block(student_t *student, const block_t *block, int groups,
+                              int (*decide)(student_t *, const proposal_t *))
+{
+    ptrdiff_t t = 0, fetched = 0;
+    while (t < block->count) {
+        for (; fetched < block->count && fetched < t + (student->energy ? AHEAD : 2 * WINDOW); fetched++)
+            fetch(student, block, fetched, groups);
+        if (student->energy == 0) {
+            const ptrdiff_t decided = speculate(student, block, t, groups, decide);
+            if (decided < 0)
+                return t;
+            t += decided;
+            continue;
+        }
+        const proposal_t p = proposal_of(student, block, t);
+        if (p.absolute_sum > INT32_MAX)
+            return t;
+        note(block, t, decide(student, &p));
+        t++;
+    }
+    return t;
+}
+
+/* A copy for every number of groups: 1..32, or 0 for events. */
+#define DECIDE(groups) \
+    static __attribute__((noinline)) int decide_one_##groups(student_t *student, const proposal_t *p) \
+    { \
+        return decide_proposal(student, p, groups); \
+    } \
+    static ptrdiff_t decide_##groups(student_t *student, const block_t *block) \
+    { \
+        return decide_block(student, block, groups, decide_one_##groups); \
+    }
+#define FOR_ALL_GROUPS(X) \
+    X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) \
+    X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31) X(32)
+FOR_ALL_GROUPS(DECIDE)
+
+static ptrdiff_t student_decide(student_t *student, const block_t *block)
+{
+#define COPY(groups) decide_##groups,
+    static ptrdiff_t (*const copies[])(student_t *, const block_t *) = {FOR_ALL_GROUPS(COPY)};
+    return copies[student->groups](student, block);
+}
+
+static void student_free(student_t *student)
+{
+    if (student->kernel && student->groups)
+        words_free(WORDS_OF(student));
+    else if (student->kernel)
+        events_free(EVENTS_OF(student));
+    free(student->kernel);
+    free(student->flipped);
+    free(student->gained);
+    student->kernel = student->flipped = student->gained = NULL;
+}
+
+static int student_make(student_t *student, int kernel)
+{
+    const machine_t *machine = &student->machine;
+    allocated_bytes = 0;
+    student->machine.by_fan_in = reciprocal((uint64_t)machine->fan_in);
+    student->machine.by_width = reciprocal((uint64_t)machine->width);
+    student->groups = kernel == EVENTS ? 0 : (int)((machine->width + INPUTS - 1) / INPUTS);
+    student->kernel = allocate(1, kernel == EVENTS ? sizeof(events_t) : sizeof(words_t));
+    student->flipped = allocate((size_t)machine->patterns, sizeof *student->flipped);
+    student->gained = allocate((size_t)machine->patterns, sizeof *student->gained);
+    if (student->kernel && student->flipped && student->gained
+        && (student->groups ? words_make(WORDS_OF(student), machine, kernel == GATHER)
+                            : events_make(EVENTS_OF(student), machine)) == 0) {
+        student->bytes = allocated_bytes;
+        return 0;
+    }
+    student_free(student);
+    return -1;
+}
+
+static void student_load(student_t *student, const uint64_t *signs, const uint64_t *targets)
+{
+    if (student->groups)
+        words_load(WORDS_OF(student), signs, targets);
+    else
+        events_load(EVENTS_OF(student), signs, targets);
+    student->energy = 0;
+    for (ptrdiff_t mu = 0; mu < student->machine.patterns; mu++)
+        student->energy += student->machine.wrong[mu];
+}
+
+static void student_signs(const student_t *student, uint64_t *signs)
+{
+    if (student->groups)
+        words_signs(WORDS_OF(student), signs);
+    else
+        events_signs(EVENTS_OF(student), signs);
+}
+
+static int student_same(student_t *a, student_t *b)
+{
+    return a->groups == b->groups
+        && (a->groups ? words_same(WORDS_OF(a), WORDS_OF(b)) : events_same(EVENTS_OF(a), EVENTS_OF(b)));
+}
+#endif
