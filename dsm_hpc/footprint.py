@@ -45,12 +45,14 @@ def walker_bytes(config: Config) -> int:
 
 
 def _kernel_bytes(config: Config) -> int:
-    """What the student's kernel keeps (kernels/words.h, gather.h, events.h)."""
+    """What the student's kernel keeps (kernels/words.h, gather.h, dense.h, events.h)."""
     network, train = config.network, config.patterns.train
-    kernel = kernels_for(network.width, network.inputs)[0]
+    kernel = kernels_for(network.depth, network.width, network.inputs)[0]
     tasks = 8 * train
     if kernel == "events":
         return tasks + _events_bytes(network.width, network.inputs, network.depth, train)
+    if kernel == "dense":
+        return tasks + _dense_bytes(network.width, network.depth, train)
     return tasks + _words_bytes(network.width, network.inputs, network.depth, train, kernel == "gather")
 
 
@@ -66,6 +68,16 @@ def _words_bytes(width: int, fan_in: int, depth: int, train: int, gathered: bool
     else:
         above = 32 * (depth - 1) * groups * 16 * planes
     return signs + tasks + exact + rows + above
+
+
+def _dense_bytes(width: int, depth: int, train: int) -> int:
+    vectors, words = ceil(width / 16), _words(train)
+    stride = 64 * (vectors | 1)
+    rows = 4 * depth * width * 64 * words + 4 * depth * width * 16
+    above = (depth - 1) * (train + width) * stride
+    signs = 8 * (depth + 1) * width * words + 16 * train + 16 * depth * width
+    tasks = train * (depth * 64 * vectors + 16 * (depth + 1) + 4)
+    return rows + above + signs + tasks
 
 
 def _events_bytes(width: int, fan_in: int, depth: int, train: int) -> int:

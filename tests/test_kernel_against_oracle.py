@@ -5,9 +5,9 @@ from math import inf
 import numpy as np
 import oracle
 import pytest
-from dsm_hpc.kernels.levels import AVAILABLE
 
 from dsm_hpc import kernels
+from dsm_hpc.kernels.levels import AVAILABLE
 
 WIDTHS = (1, 2, 3, 7, 8, 9, 15, 16, 17, 20, 33, 63, 64, 65)
 PATTERNS = (1, 5, 63, 64, 65, 130)
@@ -42,14 +42,14 @@ def assert_same(student, machine):
 
 def every_kernel(student):
     """The same student by every kernel of every level that runs here, the given one first."""
-    _, width, fan_in, patterns = student.shape
+    depth, width, fan_in, patterns = student.shape
     inputs = student.signs[0]
     return [student] + [
         kernels.Student(
             student.wiring, student.weights, inputs, student.targets, patterns, student.ising, kernel, level
         )
         for level in AVAILABLE
-        for kernel in kernels.kernels_for(width, fan_in, level)
+        for kernel in kernels.kernels_for(depth, width, fan_in, level)
         if (kernel, level) != (student.kernel, student.level)
     ]
 
@@ -197,16 +197,16 @@ def test_hidden_manifold_inputs(width, fan_in, dimension, start):
 def test_the_kernel_is_chosen_by_size(width, fan_in, kernel):
     kind = "full" if fan_in == width else "sparse"
     student, _ = build(np.random.default_rng(0), 2, width, fan_in, 5, kind, False, "random")
-    assert student.kernel == kernels.kernels_for(width, fan_in)[0]
+    assert student.kernel == kernels.kernels_for(2, width, fan_in)[0]
     if kernel == "events":
         assert student.kernel == kernel
-    assert kernel in kernels.kernels_for(width, fan_in)
+    assert kernel in kernels.kernels_for(2, width, fan_in)
 
 
 @pytest.mark.parametrize(("width", "kernel"), [(129, "words"), (129, "gather"), (8, "guess")])
 def test_impossible_kernel(width, kernel):
     student, _ = build(np.random.default_rng(0), 2, width, 2, 5, "sparse", False, "random")
-    allowed = ", ".join(kernels.kernels_for(width, 2))
+    allowed = ", ".join(kernels.kernels_for(2, width, 2))
     with pytest.raises(ValueError, match=f"'{kernel}' with {width} neurons per layer: allowed are {allowed}"):
         kernels.Student(student.wiring, student.weights, student.signs[0], student.targets, 5, False, kernel)
 

@@ -13,8 +13,9 @@ typedef struct {
     int64_t energy;             /* wrong output bits */
     int64_t *proposed, *accepted;       /* [l], running counts */
     int32_t *flipped, *gained;  /* [task] pattern in which the proposal at hand flips its perceptron; gain */
-    int groups;                 /* of 4 neurons in a layer (words.h); 0: followed by events (events.h) */
-    void *kernel;               /* words_t or events_t */
+    int window;                 /* proposals to try together at E = 0 */
+    int form;                   /* which kernel, and which copy of it (student.h) */
+    void *kernel;               /* words_t, dense_t or events_t */
     size_t bytes;               /* that the kernel has allocated */
 } student_t;
 
@@ -28,7 +29,8 @@ typedef struct {
     uint8_t *accepted;          /* one each, or NULL */
 } block_t;
 
-enum { EVENTS, WORDS, GATHER, KERNELS };        /* words whose sparse layers are gathered: AVX-512 only */
+/* Kernels: events.h; words.h, also with layers that are gathered (gather.h, AVX-512 only); dense.h. */
+enum { EVENTS, WORDS, GATHER, DENSE };
 
 /* Functions that allocate return 0, or -1 if there is not enough memory. */
 typedef struct {

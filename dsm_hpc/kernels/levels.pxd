@@ -24,7 +24,7 @@ cdef extern from "level.h" nogil:
         const int64_t *thresholds
         double step, shrink
         uint8_t *accepted
-    enum: EVENTS, WORDS, GATHER
+    enum: EVENTS, WORDS, GATHER, DENSE
     ctypedef struct level_t:
         const char *name
         int gathers

@@ -10,6 +10,11 @@
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 
+enum {
+    BATCH = 16,         /* most patterns that are followed upwards together */
+    SENTINELS = 4,      /* patterns of a perceptron that are looked at first, at E = 0 (words.h) */
+};
+
 typedef struct {
     ptrdiff_t depth, width, fan_in, patterns;   /* L, N, c, M */
     const int32_t *inputs;          /* [l][i][k] neuron of the layer below that is read */

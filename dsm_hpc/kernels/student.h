@@ -1,21 +1,23 @@
 /* Proposals of single weights to one student: drawn elsewhere, decided and carried out here.
  *
- * Bound: what the kernel takes to find the patterns that flip and to follow them upwards (words.h, events.h).
+ * Bound: what the kernel takes to find the patterns that flip and to follow them upwards (words.h, dense.h, events.h).
  */
 #ifndef DSM_STUDENT_H
 #define DSM_STUDENT_H
 #include <math.h>
+#include "dense.h"
 #include "events.h"
 #include "level.h"
 #include "words.h"
 
 enum {
     AHEAD = 3,                  /* proposals between a prefetch and its use */
-    WINDOW = 8,                 /* proposals that are tried together at E = 0 */
+    WINDOW = 8,                 /* most proposals that are tried together at E = 0 */
 };
 
 #define WORDS_OF(student) ((words_t *)(student)->kernel)
 #define EVENTS_OF(student) ((events_t *)(student)->kernel)
+#define DENSE_OF(student) ((dense_t *)(student)->kernel)
 
 /* One proposal: weight k of perceptron i of layer l. */
 typedef struct {
@@ -26,32 +28,44 @@ typedef struct {
     int64_t threshold;
 } proposal_t;
 
-/* The kernels side by side; `groups` is a constant of each copy, 0 for events. */
-INLINE void begin(student_t *student, const proposal_t *p, int groups)
+/* The kernels side by side.  `form` is a constant of each copy of what follows: 0 for events, 1..32 for words of so
+ * many groups of neurons, 33..40 for dense with 32 fewer vectors of neurons. */
+enum { MOST_GROUPS = WORD / INPUTS };
+#define IS_WORDS(form) ((form) > 0 && (form) <= MOST_GROUPS)
+#define IS_DENSE(form) ((form) > MOST_GROUPS)
+
+INLINE void begin(student_t *student, const proposal_t *p, int form)
 {
-    if (groups)
+    if (IS_WORDS(form))
         words_begin(WORDS_OF(student), p->l, p->i, p->k, p->before, p->after, p->absolute_sum);
 }
 
-INLINE uint64_t flips(const student_t *student, const proposal_t *p, ptrdiff_t w, int only_first, int groups)
+INLINE uint64_t flips(const student_t *student, const proposal_t *p, ptrdiff_t w, int only_first, int form)
 {
-    if (groups)
-        return words_flips(WORDS_OF(student), w, only_first, groups);
+    if (IS_WORDS(form))
+        return words_flips(WORDS_OF(student), w, only_first, form);
+    if (IS_DENSE(form))
+        return dense_flips(DENSE_OF(student), p->l, p->i, p->k, p->after - p->before, w);
     return events_flips(EVENTS_OF(student), p->l, p->i, p->k, p->after - p->before, w);
 }
 
-INLINE void evaluate(student_t *student, const proposal_t *p, ptrdiff_t first, int n, int groups)
+INLINE void evaluate(student_t *student, const proposal_t *p, ptrdiff_t first, int n, int form)
 {
-    if (groups)
-        words_evaluate(WORDS_OF(student), p->l, p->i, first, n, student->flipped, student->gained, groups);
+    int32_t *flipped = student->flipped, *gained = student->gained;
+    if (IS_WORDS(form))
+        words_evaluate(WORDS_OF(student), p->l, p->i, first, n, flipped, gained, form);
+    else if (IS_DENSE(form))
+        dense_evaluate(DENSE_OF(student), p->l, p->i, first, n, flipped, gained, form - MOST_GROUPS);
     else
-        events_evaluate(EVENTS_OF(student), p->l, p->i, n, student->flipped + first, student->gained + first);
+        events_evaluate(EVENTS_OF(student), p->l, p->i, n, flipped + first, gained + first);
 }
 
-INLINE void spoil(student_t *student, int n, const flip_t *of, uint8_t *spoiled, int groups)
+INLINE void spoil(student_t *student, int n, const flip_t *of, uint8_t *spoiled, int form)
 {
-    if (groups)
-        words_spoil(WORDS_OF(student), n, of, spoiled, groups);
+    if (IS_WORDS(form))
+        words_spoil(WORDS_OF(student), n, of, spoiled, form);
+    else if (IS_DENSE(form))
+        dense_spoil(DENSE_OF(student), n, of, spoiled, form - MOST_GROUPS);
     else
         events_spoil(EVENTS_OF(student), n, of, spoiled);
 }
@@ -69,7 +83,7 @@ INLINE void locate(const student_t *student, uint64_t position, ptrdiff_t *l, pt
 }
 
 /* What proposal t will need first. */
-INLINE void fetch(const student_t *student, const block_t *block, ptrdiff_t t, int groups)
+INLINE void fetch(const student_t *student, const block_t *block, ptrdiff_t t, int form)
 {
     const uint64_t position = block->positions[t];
     ptrdiff_t l, i, k;
@@ -77,10 +91,13 @@ INLINE void fetch(const student_t *student, const block_t *block, ptrdiff_t t, i
     __builtin_prefetch(student->J + position);
     __builtin_prefetch(student->machine.inputs + position);
     __builtin_prefetch(student->absolute_sum + l * student->machine.width + i);
-    if (groups)
-        words_prefetch(WORDS_OF(student), l, i, student->energy == 0);
+    const int at_zero = student->energy == 0;
+    if (IS_WORDS(form))
+        words_prefetch(WORDS_OF(student), l, i, at_zero);
+    else if (IS_DENSE(form))
+        dense_prefetch(DENSE_OF(student), l, i, at_zero);
     else
-        events_prefetch(EVENTS_OF(student), l, i, k, student->energy == 0);
+        events_prefetch(EVENTS_OF(student), l, i, k, at_zero);
 }
 
 /* Proposal t of a block.  J' = (J + step x) / sqrt(1 + step^2), or -J (PHYSICS section 1). */
@@ -100,9 +117,9 @@ INLINE proposal_t proposal_of(const student_t *student, const block_t *block, pt
 
 /* Delta E of the first n tasks from `done` on is added to *delta, what they could gain taken from *spare. */
 INLINE void follow(student_t *student, const proposal_t *p, ptrdiff_t done, int n, int64_t *delta, int64_t *spare,
-                   int groups)
+                   int form)
 {
-    evaluate(student, p, done, n, groups);
+    evaluate(student, p, done, n, form);
     for (int t = 0; t < n; t++) {
         *delta += student->gained[done + t];
         *spare -= student->machine.wrong[student->flipped[done + t]];
@@ -112,19 +129,19 @@ INLINE void follow(student_t *student, const proposal_t *p, ptrdiff_t done, int 
 /* Whether Delta E <= threshold, stopping as soon as it is certain (exact early rejection); *n_flipped tasks are
  * left evaluated.  `spare` bounds what the flips not yet followed can gain: a pattern gains at most its wrong
  * bits.  Tasks are followed in batches of as many as a rejection takes, if each spoils half of the outputs. */
-INLINE int allowed(student_t *student, const proposal_t *p, ptrdiff_t *n_flipped, int64_t *gain, int groups)
+INLINE int allowed(student_t *student, const proposal_t *p, ptrdiff_t *n_flipped, int64_t *gain, int form)
 {
     const machine_t *machine = &student->machine;
     const ptrdiff_t words = (machine->patterns + 63) / 64;
     int64_t delta = 0, spare = 0;
     ptrdiff_t n = 0, done = 0;
     for (ptrdiff_t w = 0; w < words; w++) {
-        for (uint64_t left = flips(student, p, w, 0, groups); left; left &= left - 1) {
+        for (uint64_t left = flips(student, p, w, 0, form); left; left &= left - 1) {
             const int32_t mu = (int32_t)(64 * w) + __builtin_ctzll(left);
             student->flipped[n++] = mu;
             spare += machine->wrong[mu];
             if (student->energy == 0) {     /* nothing can be gained: no need to see the other flips first */
-                follow(student, p, done++, 1, &delta, &spare, groups);
+                follow(student, p, done++, 1, &delta, &spare, form);
                 if (delta > p->threshold)
                     return 0;
             }
@@ -134,7 +151,7 @@ INLINE int allowed(student_t *student, const proposal_t *p, ptrdiff_t *n_flipped
         int64_t batch = 1 + 2 * (p->threshold - delta + spare) / machine->width;
         batch = batch > BATCH ? BATCH : batch;
         batch = batch > n - done ? n - done : batch;
-        follow(student, p, done, (int)batch, &delta, &spare, groups);
+        follow(student, p, done, (int)batch, &delta, &spare, form);
         done += batch;
         if (delta - spare > p->threshold)
             return 0;
@@ -144,11 +161,14 @@ INLINE int allowed(student_t *student, const proposal_t *p, ptrdiff_t *n_flipped
     return 1;
 }
 
-INLINE void carry_out(student_t *student, const proposal_t *p, ptrdiff_t n, int64_t gain, int groups)
+INLINE void carry_out(student_t *student, const proposal_t *p, ptrdiff_t n, int64_t gain, int form)
 {
-    if (groups) {
-        words_commit(WORDS_OF(student), p->l, n, student->flipped, student->gained, groups);
+    if (IS_WORDS(form)) {
+        words_commit(WORDS_OF(student), p->l, n, student->flipped, student->gained, form);
         words_change(WORDS_OF(student));
+    } else if (IS_DENSE(form)) {
+        dense_commit(DENSE_OF(student), p->l, p->i, n, student->flipped, student->gained, form - MOST_GROUPS);
+        dense_change(DENSE_OF(student), p->l, p->i, p->k, p->before, p->after, form - MOST_GROUPS);
     } else {
         events_commit(EVENTS_OF(student), p->l, p->i, n, student->flipped);
         events_change(EVENTS_OF(student), p->l, p->i, p->k, p->before, p->after);
@@ -160,43 +180,45 @@ INLINE void carry_out(student_t *student, const proposal_t *p, ptrdiff_t n, int6
 }
 
 /* Decides one proposal. */
-INLINE int decide_proposal(student_t *student, const proposal_t *p, int groups)
+INLINE int decide_proposal(student_t *student, const proposal_t *p, int form)
 {
     ptrdiff_t n = 0;
     int64_t gain = 0;
-    begin(student, p, groups);
+    begin(student, p, form);
     student->proposed[p->l]++;
-    if (!allowed(student, p, &n, &gain, groups))
+    if (!allowed(student, p, &n, &gain, form))
         return 0;
-    carry_out(student, p, n, gain, groups);
+    carry_out(student, p, n, gain, form);
     return 1;
 }
 
 /* Accepts a proposal that flips nothing. */
-INLINE int take(student_t *student, const proposal_t *p, int groups)
+INLINE int take(student_t *student, const proposal_t *p, int form)
 {
-    begin(student, p, groups);
+    begin(student, p, form);
     student->proposed[p->l]++;
-    carry_out(student, p, 0, 0, groups);
+    carry_out(student, p, 0, 0, form);
     return 1;
 }
 
 /* A pattern that flips, or -1. */
-INLINE int32_t some_flip(student_t *student, const proposal_t *p, int groups)
+INLINE int32_t some_flip(student_t *student, const proposal_t *p, int form)
 {
     const ptrdiff_t words = (student->machine.patterns + 63) / 64;
-    if (groups) {
-        const int32_t mu = flipped_sentinel(WORDS_OF(student), p->l, p->i, p->k, p->after - p->before, groups);
+    if (IS_DENSE(form))
+        return dense_first(DENSE_OF(student), p->l, p->i, p->k, p->after - p->before);
+    if (IS_WORDS(form)) {
+        const int32_t mu = flipped_sentinel(WORDS_OF(student), p->l, p->i, p->k, p->after - p->before, form);
         if (mu >= 0)
             return mu;
     }
-    begin(student, p, groups);
+    begin(student, p, form);
     for (ptrdiff_t w = 0; w < words; w++) {
-        const uint64_t found = flips(student, p, w, 1, groups);
+        const uint64_t found = flips(student, p, w, 1, form);
         if (found) {
             const int32_t mu = (int32_t)(64 * w) + __builtin_ctzll(found);
-            if (groups)
-                watch(WORDS_OF(student), p->l, p->i, mu, groups);
+            if (IS_WORDS(form))
+                watch(WORDS_OF(student), p->l, p->i, mu, form);
             return mu;
         }
     }
@@ -210,15 +232,16 @@ INLINE void note(const block_t *block, ptrdiff_t t, int accepted)
 }
 
 /* At E = 0, where nearly all proposals that may cost nothing are rejected by any pattern that flips: those of
- * a window are tried side by side against the same state.  They all stand up to the first that is accepted.
+ * a window are tried side by side against the same state.  They all stand up to the first that is accepted;
+ * the next window has as many.
  * Returns the number of proposals decided, or -1 - that number where the next one does not fit the grid. */
-INLINE ptrdiff_t speculate(student_t *student, const block_t *block, ptrdiff_t from, int groups,
+INLINE ptrdiff_t speculate(student_t *student, const block_t *block, ptrdiff_t from, int form,
                            int (*decide)(student_t *, const proposal_t *))
 {
     proposal_t tried[WINDOW];
     flip_t of[WINDOW];
     uint8_t spoiled[WINDOW];
-    const ptrdiff_t most = block->count - from < WINDOW ? block->count - from : WINDOW;
+    const ptrdiff_t most = block->count - from < student->window ? block->count - from : student->window;
     int n = 0, open = 0;        /* open: one more proposal, not to be tried; */
     int free = 0;               /* since it flips nothing */
     for (; n < most; n++) {
@@ -228,7 +251,7 @@ INLINE ptrdiff_t speculate(student_t *student, const block_t *block, ptrdiff_t f
         open = 1;
         if (tried[n].threshold > 0)
             break;
-        const int32_t mu = some_flip(student, &tried[n], groups);
+        const int32_t mu = some_flip(student, &tried[n], form);
         free = mu < 0;
         if (free)
             break;
@@ -236,33 +259,38 @@ INLINE ptrdiff_t speculate(student_t *student, const block_t *block, ptrdiff_t f
         open = 0;
     }
     if (n)
-        spoil(student, n, of, spoiled, groups);
+        spoil(student, n, of, spoiled, form);
     for (int t = 0; t < n + open; t++) {
         if (t < n && spoiled[t]) {
             student->proposed[tried[t].l]++;
             note(block, from + t, 0);
             continue;
         }
-        if (groups && t < n)
+        if (IS_WORDS(form) && t < n)
             dismiss(WORDS_OF(student), of[t].l, of[t].i, of[t].mu);
-        const int accepted = t == n && free ? take(student, &tried[t], groups) : decide(student, &tried[t]);
+        else if (IS_DENSE(form) && t < n)
+            dense_dismiss(DENSE_OF(student), of[t].l, of[t].i, of[t].mu);
+        const int accepted = t == n && free ? take(student, &tried[t], form) : decide(student, &tried[t]);
         note(block, from + t, accepted);
-        if (accepted)
+        if (accepted) {
+            student->window = t + 1;
             return t + 1;
+        }
     }
+    student->window = student->window < WINDOW / 2 ? 2 * student->window : WINDOW;
     return n == 0 && !open ? -1 : n + open;
 }
 
 /* Decides the proposals of a block; returns how many, fewer than all if one does not fit the grid. */
-INLINE ptrdiff_t decide_block(student_t *student, const block_t *block, int groups,
+INLINE ptrdiff_t decide_block(student_t *student, const block_t *block, int form,
                               int (*decide)(student_t *, const proposal_t *))
 {
     ptrdiff_t t = 0, fetched = 0;
     while (t < block->count) {
         for (; fetched < block->count && fetched < t + (student->energy ? AHEAD : 2 * WINDOW); fetched++)
-            fetch(student, block, fetched, groups);
-        if (student->energy == 0) {
-            const ptrdiff_t decided = speculate(student, block, t, groups, decide);
+            fetch(student, block, fetched, form);
+        if (student->energy == 0 && student->window > 1) {
+            const ptrdiff_t decided = speculate(student, block, t, form, decide);
             if (decided < 0)
                 return t;
             t += decided;
@@ -271,38 +299,42 @@ INLINE ptrdiff_t decide_block(student_t *student, const block_t *block, int grou
         const proposal_t p = proposal_of(student, block, t);
         if (p.absolute_sum > INT32_MAX)
             return t;
-        note(block, t, decide(student, &p));
+        const int accepted = decide(student, &p);
+        student->window = accepted ? 1 : 2;
+        note(block, t, accepted);
         t++;
     }
     return t;
 }
 
-/* A copy for every number of groups: 1..32, or 0 for events. */
-#define DECIDE(groups) \
-    static __attribute__((noinline)) int decide_one_##groups(student_t *student, const proposal_t *p) \
+#define DECIDE(form) \
+    static __attribute__((noinline)) int decide_one_##form(student_t *student, const proposal_t *p) \
     { \
-        return decide_proposal(student, p, groups); \
+        return decide_proposal(student, p, form); \
     } \
-    static ptrdiff_t decide_##groups(student_t *student, const block_t *block) \
+    static ptrdiff_t decide_##form(student_t *student, const block_t *block) \
     { \
-        return decide_block(student, block, groups, decide_one_##groups); \
+        return decide_block(student, block, form, decide_one_##form); \
     }
-#define FOR_ALL_GROUPS(X) \
+#define FOR_ALL_FORMS(X) \
     X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) \
-    X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31) X(32)
-FOR_ALL_GROUPS(DECIDE)
+    X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31) X(32) X(33) X(34) X(35) X(36) X(37) \
+    X(38) X(39) X(40)
+FOR_ALL_FORMS(DECIDE)
 
 static ptrdiff_t student_decide(student_t *student, const block_t *block)
 {
-#define COPY(groups) decide_##groups,
-    static ptrdiff_t (*const copies[])(student_t *, const block_t *) = {FOR_ALL_GROUPS(COPY)};
-    return copies[student->groups](student, block);
+#define COPY(form) decide_##form,
+    static ptrdiff_t (*const copies[])(student_t *, const block_t *) = {FOR_ALL_FORMS(COPY)};
+    return copies[student->form](student, block);
 }
 
 static void student_free(student_t *student)
 {
-    if (student->kernel && student->groups)
+    if (student->kernel && IS_WORDS(student->form))
         words_free(WORDS_OF(student));
+    else if (student->kernel && IS_DENSE(student->form))
+        dense_free(DENSE_OF(student));
     else if (student->kernel)
         events_free(EVENTS_OF(student));
     free(student->kernel);
@@ -311,19 +343,36 @@ static void student_free(student_t *student)
     student->kernel = student->flipped = student->gained = NULL;
 }
 
+/* What is kept by one of the kernels. */
+static int make_kernel(student_t *student, int kernel)
+{
+    const machine_t *machine = &student->machine;
+    switch (kernel) {
+    case EVENTS:
+        student->form = 0;
+        student->kernel = allocate(1, sizeof(events_t));
+        return student->kernel ? events_make(EVENTS_OF(student), machine) : -1;
+    case DENSE:
+        student->form = MOST_GROUPS + (int)((machine->width + PLANE - 1) / PLANE);
+        student->kernel = allocate(1, sizeof(dense_t));
+        return student->kernel ? dense_make(DENSE_OF(student), machine) : -1;
+    default:
+        student->form = (int)((machine->width + INPUTS - 1) / INPUTS);
+        student->kernel = allocate(1, sizeof(words_t));
+        return student->kernel ? words_make(WORDS_OF(student), machine, kernel == GATHER) : -1;
+    }
+}
+
 static int student_make(student_t *student, int kernel)
 {
     const machine_t *machine = &student->machine;
     allocated_bytes = 0;
+    student->window = WINDOW;
     student->machine.by_fan_in = reciprocal((uint64_t)machine->fan_in);
     student->machine.by_width = reciprocal((uint64_t)machine->width);
-    student->groups = kernel == EVENTS ? 0 : (int)((machine->width + INPUTS - 1) / INPUTS);
-    student->kernel = allocate(1, kernel == EVENTS ? sizeof(events_t) : sizeof(words_t));
     student->flipped = allocate((size_t)machine->patterns, sizeof *student->flipped);
     student->gained = allocate((size_t)machine->patterns, sizeof *student->gained);
-    if (student->kernel && student->flipped && student->gained
-        && (student->groups ? words_make(WORDS_OF(student), machine, kernel == GATHER)
-                            : events_make(EVENTS_OF(student), machine)) == 0) {
+    if (make_kernel(student, kernel) == 0 && student->flipped && student->gained) {
         student->bytes = allocated_bytes;
         return 0;
     }
@@ -333,8 +382,10 @@ static int student_make(student_t *student, int kernel)
 
 static void student_load(student_t *student, const uint64_t *signs, const uint64_t *targets)
 {
-    if (student->groups)
+    if (IS_WORDS(student->form))
         words_load(WORDS_OF(student), signs, targets);
+    else if (IS_DENSE(student->form))
+        dense_load(DENSE_OF(student), signs, targets);
     else
         events_load(EVENTS_OF(student), signs, targets);
     student->energy = 0;
@@ -344,15 +395,20 @@ static void student_load(student_t *student, const uint64_t *signs, const uint64
 
 static void student_signs(const student_t *student, uint64_t *signs)
 {
-    if (student->groups)
+    if (IS_WORDS(student->form))
         words_signs(WORDS_OF(student), signs);
+    else if (IS_DENSE(student->form))
+        dense_signs(DENSE_OF(student), signs);
     else
         events_signs(EVENTS_OF(student), signs);
 }
 
 static int student_same(student_t *a, student_t *b)
 {
-    return a->groups == b->groups
-        && (a->groups ? words_same(WORDS_OF(a), WORDS_OF(b)) : events_same(EVENTS_OF(a), EVENTS_OF(b)));
+    if (a->form != b->form)
+        return 0;
+    if (IS_WORDS(a->form))
+        return words_same(WORDS_OF(a), WORDS_OF(b));
+    return IS_DENSE(a->form) ? dense_same(DENSE_OF(a), DENSE_OF(b)) : events_same(EVENTS_OF(a), EVENTS_OF(b));
 }
 #endif

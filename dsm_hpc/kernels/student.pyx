@@ -17,7 +17,7 @@ from dsm_hpc.kernels.grid import weight_bits
 from dsm_hpc.kernels.levels import SIMD
 from dsm_hpc.kernels.signs import forward, quantise
 
-from dsm_hpc.kernels.levels cimport EVENTS, GATHER, WORDS, block_t, level_named, level_t, student_t
+from dsm_hpc.kernels.levels cimport DENSE, EVENTS, GATHER, WORDS, block_t, level_named, level_t, student_t
 
 cdef extern from "numpy/random/distributions.h" nogil:
     void random_bounded_uint64_fill(
@@ -26,27 +26,37 @@ cdef extern from "numpy/random/distributions.h" nogil:
 cdef enum:
     DRAWS = 1024      # proposals whose random numbers are drawn at a time: 24 KiB, stays in L1
 
-KERNELS = {"events": EVENTS, "words": WORDS, "gather": GATHER}
+KERNELS = {"events": EVENTS, "words": WORDS, "gather": GATHER, "dense": DENSE}
 
 WORD = 128
 """Most neurons per layer of the kernels of words."""
-
-GATHER_FROM = 65
-"""Neurons per layer from which sparse layers are gathered rather than looked up; measured."""
-
 
 class WeightOverflow(ArithmeticError):
     """A perceptron's weights no longer fit the fixed-point grid."""
 
 
-def kernels_for(Py_ssize_t width, Py_ssize_t fan_in, str level=SIMD):
-    """The kernels that such layers can have at this level, the fastest first."""
+def kernels_for(Py_ssize_t depth, Py_ssize_t width, Py_ssize_t fan_in, str level=SIMD):
+    """The kernels that such a machine can have at this level, the one that was measured to be fastest first."""
+    full = fan_in == width
     possible = ["events"]
     if width <= WORD:
-        possible = ["words", "events"]
-        if level_named(level).gathers and 2 * fan_in <= width:
-            possible = ["gather", "words", "events"] if width >= GATHER_FROM else ["words", "gather", "events"]
-    return possible
+        possible.append("words")
+        if full:
+            possible.append("dense")
+        elif 2 * fan_in <= width and level_named(level).gathers:
+            possible.append("gather")
+    sparse = 2 * fan_in <= width
+    if level == "avx512":
+        if width > 48:
+            best = "dense" if full else "events" if fan_in > 20 or (depth <= 2 and width > 64) else "gather"
+        else:
+            best = "gather" if width > 32 and sparse else "words"
+    elif level == "avx2":
+        best = "words" if width <= 40 or (sparse and width <= 64 and fan_in <= 20) else "dense" if full else "events"
+    else:
+        best = "dense" if full else "words" if sparse and width <= 64 else "events"
+    best = best if best in possible else "words" if width <= 64 else "events"
+    return [best, *(name for name in possible if name != best)]
 
 
 cdef class Student:
@@ -85,7 +95,7 @@ cdef class Student:
         depth, width, fan_in = wiring.shape
         self.level = level or SIMD
         self.kernels = level_named(self.level)
-        possible = kernels_for(width, fan_in, self.level)
+        possible = kernels_for(depth, width, fan_in, self.level)
         self.kernel = kernel or possible[0]
         if self.kernel not in possible:
             raise ValueError(f"kernel {kernel!r} with {width} neurons per layer: allowed are {', '.join(possible)}")

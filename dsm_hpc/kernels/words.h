@@ -27,8 +27,6 @@ enum {
     PLANE = 16,                     /* neurons in a short of the state */
     INPUTS = 4,                     /* neurons that index a table together */
     ENTRIES = 1 << INPUTS,
-    BATCH = 16,                     /* patterns that are followed upwards together */
-    SENTINELS = 4,                  /* patterns of a perceptron that are looked at first, at E = 0 */
     SPARE = 128,                    /* of the 16 bits, for rounding: at most 64 tables or weights, a half each */
 };
 
