@@ -1,13 +1,13 @@
 # `make run` and `make test` set up what they need first, and only what is missing.
 #   DSM_MPI=wheel   MPICH and serial h5py from PyPI, instead of the system's Open MPI and parallel HDF5
-#   DSM_MARCH=…     instruction set of the kernels (setup.py); unset: this machine's; empty: generic
+#   DSM_MARCH=…     instruction set of all but the student's kernels (setup.py); unset: this machine's; empty: generic
 #   RANKS=N         ranks of `make run`
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test results faults lint sanitize bench docs clean FORCE
+.PHONY: help setup run test results faults lint sanitize bench history docs clean FORCE
 
 PYTHON ?= python3
 # nproc would count OMP_NUM_THREADS, not cores.
@@ -57,7 +57,12 @@ sanitize: setup ## the kernels' tests under the address and undefined-behaviour 
 	tools/sanitize.sh
 
 bench: setup .venv/bench ## benchmarks
-	$(WITH) .venv/bin/python -m benchmarks
+	$(WITH) .venv/bin/python -m benchmarks --figure docs/figures/kernel.png
+
+history: setup .venv/bench ## times of the kernel, kept in results/benchmarks and compared with those before
+	$(WITH) .venv/bin/python -m pytest benchmarks/test_history.py --benchmark-only --benchmark-autosave \
+	    --benchmark-storage=results/benchmarks --benchmark-timer=time.thread_time
+	.venv/bin/pytest-benchmark --storage results/benchmarks compare --columns=median,iqr --sort=name --group-by=fullname
 
 docs: setup .venv/docs ## the pages in docs/, warnings as errors, examples run: docs/_build/html/index.html
 	$(WITH) .venv/bin/sphinx-build -W --keep-going -n -q -b html docs docs/_build/html
@@ -117,7 +122,7 @@ clean: ## remove what make made, .venv included; results/ stays
 	@march='$(if $(filter undefined,$(origin DSM_MARCH)),native,$(DSM_MARCH))'; \
 	[ -e $@ ] && [ "$$march" = "$$(cat $@)" ] || echo "$$march" > $@
 
-.venv/package: .venv/h5py .venv/march setup.py pyproject.toml $(wildcard $(addprefix dsm_hpc/*/*.,pyx pxd h))
+.venv/package: .venv/h5py .venv/march setup.py pyproject.toml $(wildcard $(addprefix dsm_hpc/*/*.,pyx pxd h)) dsm_hpc/kernels/level.c
 	@echo "set-up: building the kernels and installing the program"
 	@$(PIP) --no-build-isolation -e '.[test,dev]'
 	@touch $@

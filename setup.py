@@ -7,6 +7,7 @@ compiled in (macros DSM_BUILD_MARCH and DSM_BUILD_FLAGS).
 
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from glob import glob
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from setuptools.errors import CompileError, SetupError
 # Never -ffast-math, never contraction to fused multiply-add: results must be the same on every machine.
 # -fwrapv: sums of weights may pass the int32 range on their way to a result within it.
 FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fwrapv"]
-# The second and third come from the code that Cython generates, not from the kernels; the last does not concern
-# functions that are always inlined.
+# The second and third come from the code that Cython generates, not from the kernels; the last does not
+# concern functions that are always inlined.
 WARNINGS = ["-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-stringop-overflow", "-Wno-psabi"]
 DIRECTIVES = {
     "language_level": 3,
@@ -58,10 +59,11 @@ class BuildKernels(build_ext):
 
     def build_extension(self, extension):
         if extension.name == "dsm_hpc.kernels.levels":
-            for level, flags in LEVELS.items():
-                if self.compiles(*flags):
-                    extension.extra_objects += self.compile_level(level, FLAGS + flags + WARNINGS)
-                    extension.define_macros.append((f"DSM_HAS_{level.upper()}", "1"))
+            levels = {level: flags for level, flags in LEVELS.items() if self.compiles(*flags)}
+            with ThreadPoolExecutor(os.cpu_count()) as pool:  # a minute or two each
+                for objects in pool.map(self.compile_level, levels, levels.values()):
+                    extension.extra_objects += objects
+            extension.define_macros += [(f"DSM_HAS_{level.upper()}", "1") for level in levels]
         super().build_extension(extension)
 
     def compile_level(self, level, flags):
@@ -69,7 +71,7 @@ class BuildKernels(build_ext):
             [LEVEL_SOURCE],
             output_dir=str(Path(self.build_temp, level)),
             macros=[("DSM_LEVEL", level)],
-            extra_postargs=flags,
+            extra_postargs=FLAGS + flags + WARNINGS,
         )
 
     def march(self):

@@ -1,6 +1,8 @@
-"""Benchmarks of the kernel against Numba and NumPy, of the measurements, and of ranks.
+"""Benchmarks, `python -m benchmarks [NAME]`.  They print times and ratios, and assert correctness only.
 
-`python -m benchmarks [kernel|observables|ranks]`.  They print times and ratios, and assert correctness only.
+The kernel: `kernel` against Numba and NumPy, `roofline` against the processor, `sizes`, `processes` side by
+side; its history: test_history.py.  The rest of the program: `observables`, `ranks`, `scaling`,
+`calibration`, `exchange`, `manifold`, `checkpoints`, `theory`.
 """
 
 import os

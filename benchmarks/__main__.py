@@ -1,7 +1,6 @@
 """`python -m benchmarks [NAME]`: all tables by default; --help lists them."""
 
 import argparse
-import platform
 from pathlib import Path
 
 from benchmarks import (
@@ -11,14 +10,21 @@ from benchmarks import (
     kernel,
     manifold,
     observables,
+    probes,
+    processes,
     ranks,
+    roofline,
     scaling,
+    sizes,
     theory,
 )
 from dsm_hpc.kernels import build
 
 REPORTS = {
     "kernel": kernel.report,
+    "roofline": roofline.report,
+    "sizes": sizes.report,
+    "processes": processes.report,
     "observables": observables.report,
     "ranks": ranks.report,
     "scaling": scaling.report,
@@ -34,21 +40,20 @@ def main() -> None:
     """Prints the machine, then the tables asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("name", nargs="?", choices=REPORTS)
-    name = parser.parse_args().name
+    parser.add_argument("--figure", type=Path, metavar="FILE.png", help="draw the kernel's table")
+    parser.add_argument("--json", type=Path, metavar="FILE.json", help="write the kernel's pairs of sweeps")
+    asked = parser.parse_args()
+    if (asked.figure or asked.json) and asked.name not in (None, "kernel"):
+        parser.error("--figure and --json are of the kernel's table")
     print(
-        f"# {processor()}\n\nkernels: {build.LANES}, march {build.MARCH}, compiler {build.COMPILER}",
+        f"# {probes.processor()}\n\nkernels: {build.SIMD}, march {build.MARCH}, compiler {build.COMPILER}",
         flush=True,
     )
-    for report in [REPORTS[name]] if name else REPORTS.values():
-        report()
-
-
-def processor() -> str:
-    """The model of the processor."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    for name in [asked.name] if asked.name else REPORTS:
+        if name == "kernel":
+            kernel.report(asked.figure, asked.json)
+        else:
+            REPORTS[name]()
 
 
 if __name__ == "__main__":

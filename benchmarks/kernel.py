@@ -1,17 +1,30 @@
-"""Time per proposal of Student.sweep, of Numba and of NumPy, on the same trajectory."""
+"""Time per proposal of Student.sweep, of Numba and of NumPy, on the same trajectory; the bound."""
 
+import json
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from benchmarks import probes, roofline
 from benchmarks.baselines import Baseline, NumbaMachine, NumpyMachine, PlainNumbaMachine
-from benchmarks.machines import BETA, REGIMES, SIZES, STEP, draw, sample, stream, student, title
+from benchmarks.machines import BETA, REGIMES, STEP, draw, sample, stream, student, title
 from benchmarks.timing import print_head, print_row, quotients, timed
-from dsm_hpc.kernels import Student
+from dsm_hpc.kernels import Student, build
 from dsm_hpc.machine.sample import Sample
+from dsm_hpc.presentation.style import RC, colours, legend, panels
+
+OURS = "dsm_hpc"
+PROGRAMS = (OURS, "Numba", "Numba, plain", "NumPy")
 
 CHECKED = 200
 """Proposals of each reference machine that every baseline must decide as we do before it is timed."""
@@ -22,70 +35,127 @@ SECONDS, MIN_PAIRS = 2.0, 3
 """Pairs are added for so long, and at least so many are taken."""
 
 
-def report() -> None:
-    """Prints the table."""
+@dataclass(frozen=True)
+class Row:
+    """Pairs of sweeps of one machine in one regime: ns per proposal of each program, and the acceptance."""
+
+    machine: str
+    regime: str
+    accepted: list[float]
+    nanoseconds: dict[str, list[float]]
+    bound: float | None = None
+    """ns of the roofline, and the fraction of it that the counted kernel reaches."""
+    fraction: float | None = None
+
+    def median(self, program: str) -> float:
+        return median(self.nanoseconds[program])
+
+
+def report(figure: Path | None = None, numbers: Path | None = None) -> None:
+    """Prints the table; on request draws it, and writes all pairs as JSON."""
     for size in ((12, 5, 4, 70), (9, 9, 3, 130)):
         for regime in REGIMES:
             _check_to_the_end(draw(*size), regime)
+    bounds = roofline.bounds()
     print("\n## Kernel: ns per proposal, step 0.3, greedy, random numbers included\n")
     print_head(
-        "machine", "regime", "accepted", "dsm_hpc", "Numba", "Numba, plain", "NumPy", "Numba / dsm_hpc",
-        "plain / dsm_hpc", "pairs",
+        "machine", "regime", "accepted", *PROGRAMS, *(f"{name} / {OURS}" for name in PROGRAMS[1:]),
+        "bound", f"bound / ns, {roofline.COUNTED_SIMD}", "KERNEL.md's bound / ns", "pairs",
     )  # fmt: skip
-    for name in SIZES:
-        for regime in REGIMES:
-            _row(name, regime)
+    rows = [_row(*cell, *bounds.get(cell, (None, None))) for cell in roofline.cells()]
     print(
         "\nMedians; of ratios, medians (min–max) over pairs of sweeps that start from equal states with\n"
         "equal random numbers.  Learning: first sweeps of different random starts.  Solution space:\n"
         "successive sweeps at E = 0.  Numba: with our early exit, whole layers recomputed; plain: without.\n"
-        f"NumPy: the first {NUMPY_PROPOSALS} proposals of the first sweep."
+        f"NumPy: the first {NUMPY_PROPOSALS} proposals of each sweep.  Bound: of the instructions and bytes\n"
+        f"counted with {roofline.COUNTED_SIMD}, and the fraction of it reached with that "
+        "(`python -m benchmarks roofline`)."
     )
+    if numbers:
+        machine = {"processor": probes.processor(), "SIMD": build.SIMD, "march": build.MARCH}
+        table = [asdict(row) | {"KERNEL.md": roofline.note_bound(row.machine, row.regime)} for row in rows]
+        numbers.write_text(json.dumps(machine | {"rows": table}, indent=1))
+    if figure:
+        with rc_context(RC):
+            draw_figure(rows).savefig(figure)
 
 
-def _row(name: str, regime: str) -> None:
+def draw_figure(rows: list[Row]) -> Figure:
+    """Bars of all programs, lines where the bounds are; the lower the better."""
+    heading = f"one core of {probes.processor()}, {build.SIMD}"
+    figure, axes = panels(1, len(REGIMES), heading)
+    for panel, regime in zip(axes, REGIMES, strict=True):
+        some = [row for row in rows if row.regime == regime]
+        wide = 0.8 / len(PROGRAMS)
+        for place, (program, colour) in enumerate(zip(PROGRAMS, colours(len(PROGRAMS)), strict=True)):
+            x = [a + (place - (len(PROGRAMS) - 1) / 2) * wide for a in range(len(some))]
+            bars = panel.bar(x, [row.median(program) for row in some], wide, color=colour)
+            if program == OURS:
+                panel.bar_label(bars, [f"{row.median(program):.0f}" for row in some], fontsize=7)
+        for a, row in enumerate(some):
+            panel.hlines(roofline.note_bound(row.machine, regime), a - 0.45, a + 0.45, "black", "dashed")
+            if row.bound and build.SIMD == roofline.COUNTED_SIMD:
+                panel.hlines(row.bound, a - 0.45, a - 0.15, "black")
+        panel.set_yscale("log")
+        panel.set_ylim(10, 1e6)
+        panel.set_xticks(range(len(some)), [row.machine for row in some])
+        panel.tick_params(axis="x", which="both", length=0)
+        panel.set_title(regime)
+    axes[0].set_ylabel("ns per proposal")
+    handles: list[Artist] = [
+        Patch(color=colour, label=program)
+        for program, colour in zip(PROGRAMS, colours(len(PROGRAMS)), strict=True)
+    ]
+    handles.append(Line2D([], [], color="black", linestyle="dashed", label="bound, KERNEL.md"))
+    if build.SIMD == roofline.COUNTED_SIMD:
+        handles.append(Line2D([], [], color="black", label="bound, counted"))
+    legend(figure, handles, 3)
+    return figure
+
+
+def _row(name: str, regime: str, bound: float | None, fraction: float | None) -> Row:
     of = sample(name)
     for baseline in (NumpyMachine, NumbaMachine, PlainNumbaMachine):  # compiles Numba's loops, too
         _check_start(of, regime, baseline)
-    size = of.wiring.size
-    ours, numba, plain, accepted = zip(*_pairs(of, regime), strict=True)
-    machine = NumpyMachine(student(of, regime))
-    numpy, _ = timed(lambda: machine.run(stream(0), STEP, NUMPY_PROPOSALS))
+    *times, accepted = zip(*_pairs(of, regime), strict=True)
+    found = {program: list(some) for program, some in zip(PROGRAMS, times, strict=True)}
+    row = Row(name, regime, list(accepted), found, bound, fraction)
     print_row(
         title(name),
         regime,
         f"{median(accepted):.3f}",
-        f"{median(ours) / size:.0f}",
-        f"{median(numba) / size:.0f}",
-        f"{median(plain) / size:.0f}",
-        f"{numpy / NUMPY_PROPOSALS:.0f}",
-        quotients(numba, ours),
-        quotients(plain, ours),
-        str(len(ours)),
+        *(f"{row.median(program):.0f}" for program in PROGRAMS),
+        *(quotients(found[program], found[OURS]) for program in PROGRAMS[1:]),
+        f"{bound:.0f}" if bound else "–",
+        f"{fraction:.2f}" if fraction else "–",
+        f"{roofline.note_bound(name, regime) / row.median(OURS):.2f}",
+        str(len(accepted)),
     )
+    return row
 
 
-def _pairs(of: Sample, regime: str) -> Iterator[tuple[float, float, float, float]]:
-    """ns of a sweep of ours, of the same sweep by Numba with and without early exit, and its acceptance.
+def _pairs(of: Sample, regime: str) -> Iterator[tuple[float, ...]]:
+    """ns per proposal of a sweep by each of PROGRAMS, and its acceptance.
 
     A sweep is the shortest chunk that Student.sweep can run.
     """
-    spent, pairs = 0.0, 0
+    spent, pairs, size = 0.0, 0, of.wiring.size
     for ours, baselines, moves in _states(of, regime):
-        before = moves.state
+        before, numpy = moves.state, NumpyMachine(ours)
         time, flags = timed(lambda ours=ours, moves=moves: _sweep(ours, moves))
         numba, plain = (_baseline(machine, before, flags) for machine in baselines)
-        yield time, numba, plain, float(flags.mean())
+        start = _baseline(numpy, before, flags[:NUMPY_PROPOSALS])
+        yield time / size, numba / size, plain / size, start / NUMPY_PROPOSALS, float(flags.mean())
         spent, pairs = spent + time + numba, pairs + 1
         if pairs >= MIN_PAIRS and spent > SECONDS * 1e9:
             return
 
 
 def _baseline(machine: Baseline, before: Any, flags: NDArray[np.uint8]) -> float:
-    """ns of the same sweep by a baseline, with the random numbers from `before` on."""
+    """ns of the same sweep, or of its start, by a baseline with the random numbers from `before` on."""
     moves = np.random.PCG64DXSM()
     moves.state = before
-    time, same = timed(lambda: machine.run(moves, STEP, machine.weights.size))
+    time, same = timed(lambda: machine.run(moves, STEP, len(flags)))
     assert np.array_equal(flags, same), f"{type(machine).__name__} took another path"
     return time
 

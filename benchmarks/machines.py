@@ -1,5 +1,6 @@
 """The reference machines A-D, and students of them in both regimes."""
 
+from collections.abc import Callable, Iterator
 from functools import cache
 
 from numpy.random import PCG64DXSM
@@ -52,6 +53,26 @@ def student(of: Sample, regime: str, clone: int = 0) -> Student:
         weights = draw_weights(generator(1, Purpose.START, of.index, 1, clone, 0), weights.shape, ising=False)
     train = of.teacher.train
     return Student(of.wiring, weights, train[0], train[-1], of.config.patterns.train, ising=False)
+
+
+def sweeps(of: Sample, regime: str) -> Iterator[tuple[Callable[[], None], int]]:
+    """Sweep after sweep to be run, and its proposals.
+
+    Learning: first sweeps of different starts.  Solution space: successive sweeps, the first not among them.
+    """
+    clone = 0
+    while True:
+        walking, moves = student(of, regime, clone), stream(clone)
+
+        def sweep(walking: Student = walking, moves: PCG64DXSM = moves) -> None:
+            walking.sweep(moves, BETA, STEP, 1)
+
+        if regime != "learning":
+            sweep()
+        yield sweep, walking.weights.size
+        while regime != "learning":
+            yield sweep, walking.weights.size
+        clone += 1
 
 
 def stream(clone: int) -> PCG64DXSM:

@@ -1,6 +1,6 @@
 """Clock, quotients and tables."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from time import thread_time_ns
 from typing import TypeVar
@@ -13,6 +13,20 @@ def timed(work: Callable[[], Result]) -> tuple[float, Result]:
     start = thread_time_ns()
     result = work()
     return float(thread_time_ns() - start), result
+
+
+def per_proposal(
+    sweeps: Iterator[tuple[Callable[[], object], int]], seconds: float = 0.5, least: int = 3
+) -> float:
+    """Median ns per proposal, over so many seconds of machines.sweeps and at least so many of them."""
+    spent, found = 0.0, []
+    for sweep, proposals in sweeps:
+        time, _ = timed(sweep)
+        spent += time
+        found.append(time / proposals)
+        if len(found) >= least and spent > seconds * 1e9:
+            break
+    return median(found)
 
 
 def quotients(numerators: Sequence[float], denominators: Sequence[float]) -> str:

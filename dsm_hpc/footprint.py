@@ -8,6 +8,7 @@ from dsm_hpc.ensemble import WalkerKey, walker_count
 from dsm_hpc.errors import InputError
 from dsm_hpc.inputfile import Job
 from dsm_hpc.kernels import kernels_for
+from dsm_hpc.kernels.levels import LEVELS
 from dsm_hpc.machine.inputs import ROWS_AT_A_TIME
 from dsm_hpc.parallel.decomposition import Decomposition, decompose
 from dsm_hpc.storage.checkpoint import checkpoint_bytes
@@ -45,19 +46,25 @@ def walker_bytes(config: Config) -> int:
 
 
 def _kernel_bytes(config: Config) -> int:
-    """What the student's kernel keeps (kernels/words.h, gather.h, dense.h, events.h)."""
+    """What a student's kernel keeps, by the instruction set whose choice needs most: known on any node."""
     network, train = config.network, config.patterns.train
-    kernel = kernels_for(network.depth, network.width, network.inputs)[0]
+    shape = (network.depth, network.width, network.inputs)
+    return max(kernel_bytes(kernels_for(*shape, level)[0], *shape, train) for level in LEVELS)
+
+
+def kernel_bytes(kernel: str, depth: int, width: int, fan_in: int, train: int) -> int:
+    """What one of the kernels keeps (kernels/words.h, gather.h, dense.h, events.h)."""
     tasks = 8 * train
     if kernel == "events":
-        return tasks + _events_bytes(network.width, network.inputs, network.depth, train)
+        return tasks + _events_bytes(width, fan_in, depth, train)
     if kernel == "dense":
-        return tasks + _dense_bytes(network.width, network.depth, train)
-    return tasks + _words_bytes(network.width, network.inputs, network.depth, train, kernel == "gather")
+        return tasks + _dense_bytes(width, depth, train)
+    return tasks + _words_bytes(width, fan_in, depth, train, kernel == "gather")
 
 
 def _words_bytes(width: int, fan_in: int, depth: int, train: int, gathered: bool) -> int:
-    planes, groups, patterns = ceil(width / 16), ceil(width / 4), 64 * _words(train)
+    planes, patterns = ceil(width / 16), 64 * _words(train)
+    groups = ceil(width / 4) if width <= 64 else 4 * planes
     signs = 2 * (depth + 1) * planes * patterns + 8 * (depth + 2) * patterns * (1 + (width > 64))
     tasks = (16 * (depth + 1) + 4) * train
     by_tables = 2 * fan_in > width

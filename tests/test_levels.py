@@ -6,10 +6,9 @@ import pytest
 from conftest import Made, datasets, dsm, small_config
 
 from dsm_hpc import footprint
-from dsm_hpc.ensemble import WalkerKey
+from dsm_hpc.kernels import Student, kernels_for
 from dsm_hpc.kernels.levels import AVAILABLE, LEVELS
 from dsm_hpc.machine.sample import draw_sample
-from dsm_hpc.sampling.walker import Walker
 
 MACHINES = {
     "words": {"network__width": 20, "network__fan_in": 20},
@@ -54,12 +53,18 @@ def test_generic_is_always_there() -> None:
     ("width", "fan_in", "depth", "train"),
     [(20, 20, 10, 320), (100, 10, 10, 200), (100, 100, 3, 400), (500, 20, 3, 300), (300, 300, 2, 300)],
 )
-def test_announced_memory_is_what_the_kernel_takes(width: int, fan_in: int, depth: int, train: int) -> None:
-    """`dsm validate` announces memory by formula; the kernel counts what it allocates."""
+def test_announced_memory_is_what_the_kernels_take(width: int, fan_in: int, depth: int, train: int) -> None:
+    """`dsm validate` announces memory by formula; the kernels count what they allocate."""
     config = small_config(
         network={"width": width, "depth": depth, "fan_in": fan_in},
         patterns={"train": train, "test": 10},
         schedule={"sweeps": 0},
     )
-    walker = Walker(WalkerKey(0, 0, 0, 0), draw_sample(config, 0), config)
-    assert footprint._kernel_bytes(config) == pytest.approx(walker.student.kernel_bytes, rel=0.03)
+    sample = draw_sample(config, 0)
+    inputs, targets = sample.teacher.train[0], sample.teacher.train[-1]
+    for kernel in kernels_for(depth, width, fan_in):
+        student = Student(sample.wiring, sample.teacher.weights, inputs, targets, train, False, kernel)
+        formula = footprint.kernel_bytes(kernel, depth, width, fan_in, train)
+        assert formula == pytest.approx(student.kernel_bytes, rel=0.03), kernel
+    taken = Student(sample.wiring, sample.teacher.weights, inputs, targets, train, False)
+    assert footprint._kernel_bytes(config) >= 0.97 * taken.kernel_bytes

@@ -23,8 +23,6 @@ struct limbs {
 };
 
 #if defined(__AVX512VBMI__) && defined(__AVX512VNNI__)
-enum { GATHERS = 1 };
-
 INLINE chunk_t *chunks_of(const words_t *words, ptrdiff_t l, ptrdiff_t plane)
 {
     return words->limbs->chunk + ((l - 1) * words->planes + plane) * words->limbs->chunks;
@@ -269,8 +267,7 @@ static int gather_same(words_t *a, words_t *b)
 }
 
 #else
-enum { GATHERS = 0 };
-/* Never called: words_make offers limbs only where GATHERS is 1. */
+/* Never called: kernels_for offers `gather` for AVX-512 only. */
 static void gather_layers(const words_t *words, ptrdiff_t l, int n, const word_t *below, word_t *above, int groups)
 {
     (void)words, (void)l, (void)n, (void)below, (void)above, (void)groups;

@@ -8,7 +8,6 @@
 
 const level_t LEVEL_NAME(DSM_LEVEL) = {
     .name = QUOTED(DSM_LEVEL),
-    .gathers = GATHERS,
     .make = student_make,
     .free = student_free,
     .load = student_load,

@@ -35,7 +35,6 @@ enum { EVENTS, WORDS, GATHER, DENSE };
 /* Functions that allocate return 0, or -1 if there is not enough memory. */
 typedef struct {
     const char *name;
-    int gathers;
     int (*make)(student_t *student, int kernel);
     void (*free)(student_t *student);
     /* everything that follows from the weights; signs: [0..L][N][W], targets: [N][W] */

@@ -27,7 +27,6 @@ cdef extern from "level.h" nogil:
     enum: EVENTS, WORDS, GATHER, DENSE
     ctypedef struct level_t:
         const char *name
-        int gathers
         int (*make)(student_t *student, int kernel) noexcept nogil
         void (*free)(student_t *student) noexcept nogil
         void (*load)(student_t *student, const uint64_t *signs, const uint64_t *targets) noexcept nogil

@@ -28,8 +28,8 @@ typedef struct {
     int64_t threshold;
 } proposal_t;
 
-/* The kernels side by side.  `form` is a constant of each copy of what follows: 0 for events, 1..32 for words of so
- * many groups of neurons, 33..40 for dense with 32 fewer vectors of neurons. */
+/* The kernels side by side.  `form` is a constant of each copy of what follows: 0 for events, up to 32 for words of so
+ * many groups of neurons, 35..40 for dense with 32 fewer vectors of neurons. */
 enum { MOST_GROUPS = WORD / INPUTS };
 #define IS_WORDS(form) ((form) > 0 && (form) <= MOST_GROUPS)
 #define IS_DENSE(form) ((form) > MOST_GROUPS)
@@ -317,14 +317,13 @@ INLINE ptrdiff_t decide_block(student_t *student, const block_t *block, int form
         return decide_block(student, block, form, decide_one_##form); \
     }
 #define FOR_ALL_FORMS(X) \
-    X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) \
-    X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31) X(32) X(33) X(34) X(35) X(36) X(37) \
-    X(38) X(39) X(40)
+    X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(20) X(24) X(28) \
+    X(32) X(35) X(36) X(37) X(38) X(39) X(40)
 FOR_ALL_FORMS(DECIDE)
 
 static ptrdiff_t student_decide(student_t *student, const block_t *block)
 {
-#define COPY(form) decide_##form,
+#define COPY(form) [form] = decide_##form,
     static ptrdiff_t (*const copies[])(student_t *, const block_t *) = {FOR_ALL_FORMS(COPY)};
     return copies[student->form](student, block);
 }
@@ -357,7 +356,7 @@ static int make_kernel(student_t *student, int kernel)
         student->kernel = allocate(1, sizeof(dense_t));
         return student->kernel ? dense_make(DENSE_OF(student), machine) : -1;
     default:
-        student->form = (int)((machine->width + INPUTS - 1) / INPUTS);
+        student->form = (int)groups_for(machine->width);
         student->kernel = allocate(1, sizeof(words_t));
         return student->kernel ? words_make(WORDS_OF(student), machine, kernel == GATHER) : -1;
     }

@@ -41,9 +41,9 @@ def kernels_for(Py_ssize_t depth, Py_ssize_t width, Py_ssize_t fan_in, str level
     possible = ["events"]
     if width <= WORD:
         possible.append("words")
-        if full:
+        if full and width > 32:
             possible.append("dense")
-        elif 2 * fan_in <= width and level_named(level).gathers:
+        elif 2 * fan_in <= width and level == "avx512":
             possible.append("gather")
     sparse = 2 * fan_in <= width
     if level == "avx512":
@@ -55,7 +55,7 @@ def kernels_for(Py_ssize_t depth, Py_ssize_t width, Py_ssize_t fan_in, str level
         best = "words" if width <= 40 or (sparse and width <= 64 and fan_in <= 20) else "dense" if full else "events"
     else:
         best = "dense" if full else "words" if sparse and width <= 64 else "events"
-    best = best if best in possible else "words" if width <= 64 else "events"
+    best = best if best in possible else "events"
     return [best, *(name for name in possible if name != best)]
 
 

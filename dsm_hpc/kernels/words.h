@@ -36,7 +36,7 @@ typedef struct { uint64_t low, high; } word_t;
 typedef struct {
     const machine_t *machine;
     ptrdiff_t planes, stride;       /* ceil(N / 16); patterns up to a multiple of 64 */
-    ptrdiff_t groups;               /* ceil(N / 4) */
+    ptrdiff_t groups;               /* of 4 neurons: groups_for(N) */
     word_t valid;                   /* the bits that are neurons */
     ptrdiff_t layer;                /* shorts of a layer in `columns` */
     int by_tables;                  /* rows of perceptrons are summed by tables */
@@ -66,7 +66,13 @@ typedef struct {
     } probe;
 } words_t;
 
-/* Functions that take `groups` = ceil(N / 4) have a copy for each: loops of known length, sums in registers. */
+/* Functions that take `groups` have a copy for each number of them: loops of known length, sums in registers.  Beyond
+ * 64 neurons they are filled up to whole planes: fewer copies. */
+INLINE ptrdiff_t groups_for(ptrdiff_t width)
+{
+    return width > 64 ? (width + PLANE - 1) / PLANE * (PLANE / INPUTS) : (width + INPUTS - 1) / INPUTS;
+}
+
 #define PLANES(groups) (((groups) + 3) / 4)
 #define VECTORS(groups) ((PLANE * PLANES(groups) + SHORTS - 1) / SHORTS)
 
@@ -858,7 +864,7 @@ static int words_make(words_t *words, const machine_t *machine, int by_gathering
     words->machine = machine;
     words->planes = (machine->width + PLANE - 1) / PLANE;
     words->stride = (machine->patterns + 63) / 64 * 64;
-    words->groups = (machine->width + INPUTS - 1) / INPUTS;
+    words->groups = groups_for(machine->width);
     for (ptrdiff_t i = 0; i < machine->width; i++)
         words->valid = xor_words(words->valid, one_bit(i));
     const int slabs = slabs_of((int)words->groups);
