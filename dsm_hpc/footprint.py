@@ -73,7 +73,7 @@ def _words_bytes(width: int, fan_in: int, depth: int, train: int, gathered: bool
     if gathered:
         above = (depth - 1) * planes * (192 * ceil(fan_in / 4) + 64)
     else:
-        above = 32 * (depth - 1) * groups * 16 * planes
+        above = 1024 * (depth - 1) * groups * ceil(width / 32)  # whole vectors of AVX-512
     return signs + tasks + exact + rows + above
 
 
@@ -91,7 +91,7 @@ def _events_bytes(width: int, fan_in: int, depth: int, train: int) -> int:
     padded, patterns = 16 * ceil(width / 16), 16 * ceil(train / 16)
     kept = 4 * patterns * depth * width + 8 * (depth + 1) * width * _words(train) + train * padded // 8
     if 16 * fan_in >= width:  # columns
-        return kept + 4 * (depth - 1) * (width + train) * (padded + 16)
+        return kept + 64 * (depth - 1) * (width + train) * (padded // 16 | 1)
     return kept + 12 * (depth - 1) * width * fan_in + 16 * width
 
 
