@@ -60,7 +60,7 @@ def report(figure: Path | None = None, numbers: Path | None = None) -> None:
     print("\n## Kernel: ns per proposal, step 0.3, greedy, random numbers included\n")
     print_head(
         "machine", "regime", "accepted", *PROGRAMS, *(f"{name} / {OURS}" for name in PROGRAMS[1:]),
-        "bound", f"bound / ns, {roofline.COUNTED_SIMD}", "KERNEL.md's bound / ns", "pairs",
+        "bound", f"bound / ns, {roofline.COUNTED_SIMD}", "estimated bound / ns", "pairs",
     )  # fmt: skip
     rows = [_row(*cell, *bounds.get(cell, (None, None))) for cell in roofline.cells()]
     print(
@@ -73,7 +73,9 @@ def report(figure: Path | None = None, numbers: Path | None = None) -> None:
     )
     if numbers:
         machine = {"processor": probes.processor(), "SIMD": build.SIMD, "march": build.MARCH}
-        table = [asdict(row) | {"KERNEL.md": roofline.note_bound(row.machine, row.regime)} for row in rows]
+        table = [
+            asdict(row) | {"estimated_bound": roofline.note_bound(row.machine, row.regime)} for row in rows
+        ]
         numbers.write_text(json.dumps(machine | {"rows": table}, indent=1))
     if figure:
         with rc_context(RC):
@@ -106,7 +108,7 @@ def draw_figure(rows: list[Row]) -> Figure:
         Patch(color=colour, label=program)
         for program, colour in zip(PROGRAMS, colours(len(PROGRAMS)), strict=True)
     ]
-    handles.append(Line2D([], [], color="black", linestyle="dashed", label="bound, KERNEL.md"))
+    handles.append(Line2D([], [], color="black", linestyle="dashed", label="estimated hardware bound"))
     if build.SIMD == roofline.COUNTED_SIMD:
         handles.append(Line2D([], [], color="black", label="bound, counted"))
     legend(figure, handles, 3)
