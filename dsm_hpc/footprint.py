@@ -67,7 +67,7 @@ def _words_bytes(width: int, fan_in: int, depth: int, train: int, gathered: bool
     groups = ceil(width / 4) if width <= 64 else 4 * planes
     signs = 2 * (depth + 1) * planes * patterns + 8 * (depth + 2) * patterns * (1 + (width > 64))
     tasks = (16 * (depth + 1) + 4) * train
-    by_tables = 2 * fan_in > width
+    by_tables = not gathered and 3 * fan_in >= width
     exact = 4 * depth * width * (16 * planes if by_tables else fan_in) + 16 * depth * width
     rows = 32 * depth * width * groups if by_tables else 0
     if gathered:

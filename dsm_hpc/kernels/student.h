@@ -12,7 +12,9 @@
 
 enum {
     AHEAD = 3,                  /* proposals between a prefetch and its use */
-    WINDOW = 8,                 /* most proposals that are tried together at E = 0 */
+    WINDOW = 8,                 /* most proposals that are tried together at E = 0, */
+    WARMTH_BITS = 16,
+    COLD = 1 << (WARMTH_BITS - 2),      /* if fewer than a quarter of the last are accepted */
 };
 
 #define WORDS_OF(student) ((words_t *)(student)->kernel)
@@ -225,8 +227,9 @@ INLINE int32_t some_flip(student_t *student, const proposal_t *p, int form)
     return -1;
 }
 
-INLINE void note(const block_t *block, ptrdiff_t t, int accepted)
+INLINE void note(student_t *student, const block_t *block, ptrdiff_t t, int accepted)
 {
+    student->warmth += ((accepted << WARMTH_BITS) - student->warmth) >> 5;
     if (block->accepted)
         block->accepted[t] = (uint8_t)accepted;
 }
@@ -263,7 +266,7 @@ INLINE ptrdiff_t speculate(student_t *student, const block_t *block, ptrdiff_t f
     for (int t = 0; t < n + open; t++) {
         if (t < n && spoiled[t]) {
             student->proposed[tried[t].l]++;
-            note(block, from + t, 0);
+            note(student, block, from + t, 0);
             continue;
         }
         if (IS_WORDS(form) && t < n)
@@ -271,9 +274,9 @@ INLINE ptrdiff_t speculate(student_t *student, const block_t *block, ptrdiff_t f
         else if (IS_DENSE(form) && t < n)
             dense_dismiss(DENSE_OF(student), of[t].l, of[t].i, of[t].mu);
         const int accepted = t == n && free ? take(student, &tried[t], form) : decide(student, &tried[t]);
-        note(block, from + t, accepted);
+        note(student, block, from + t, accepted);
         if (accepted) {
-            student->window = t + 1;
+            student->window = t < 1 ? 2 : t + 1;
             return t + 1;
         }
     }
@@ -289,7 +292,7 @@ INLINE ptrdiff_t decide_block(student_t *student, const block_t *block, int form
     while (t < block->count) {
         for (; fetched < block->count && fetched < t + (student->energy ? AHEAD : 2 * WINDOW); fetched++)
             fetch(student, block, fetched, form);
-        if (student->energy == 0 && student->window > 1) {
+        if (student->energy == 0 && student->warmth < COLD) {
             const ptrdiff_t decided = speculate(student, block, t, form, decide);
             if (decided < 0)
                 return t;
@@ -300,8 +303,7 @@ INLINE ptrdiff_t decide_block(student_t *student, const block_t *block, int form
         if (p.absolute_sum > INT32_MAX)
             return t;
         const int accepted = decide(student, &p);
-        student->window = accepted ? 1 : 2;
-        note(block, t, accepted);
+        note(student, block, t, accepted);
         t++;
     }
     return t;

@@ -9,8 +9,8 @@
  *                        `limbs` (sparse wiring, AVX-512): the bits that each perceptron reads are gathered
  *                        and multiplied with weights of two signed bytes (gather.h).
  *   row of a perceptron  which patterns flip when a weight changes: patterns in the lanes.  The same tables, one
- *                        perceptron's, indexed within registers; or, where a perceptron reads at most half of
- *                        the neurons, one masked addition per weight.
+ *                        perceptron's, indexed within registers; or, where a perceptron reads few of the
+ *                        neurons, one masked addition per weight.
  *
  * Both are exact.  A sum whose rounding errors could have changed its sign (a few in a thousand) is computed
  * again from the integer weights.
@@ -32,6 +32,14 @@ enum {
 
 /* Signs of a layer in one pattern, bit i = neuron i is +1.  `high` is not used up to 64 neurons. */
 typedef struct { uint64_t low, high; } word_t;
+
+/* Rows are summed by tables from c = N / TABLES_FROM on: a table of four inputs takes as long as one to two weights
+ * where tables lie in registers, longer than four where they do not. */
+#if BYTES > 16
+enum { TABLES_FROM = 3 };
+#else
+enum { TABLES_FROM = 1 };
+#endif
 
 typedef struct {
     const machine_t *machine;
@@ -61,8 +69,8 @@ typedef struct {
         int32_t change;
         ptrdiff_t group;                        /* whose table changes, */
         _Alignas(64) int16_t table[ENTRIES];    /* and to what */
-        const uint16_t *plane[WORD / 2];        /* or for each weight: where its neuron's signs are, */
-        int16_t bit[WORD / 2], doubled[WORD / 2], minus_all;    /* as which bit, twice the weight, -sum */
+        const uint16_t *plane[WORD];            /* or for each weight: where its neuron's signs are, */
+        int16_t bit[WORD], doubled[WORD], minus_all;    /* as which bit, twice the weight, -sum */
     } probe;
 } words_t;
 
@@ -460,6 +468,7 @@ INLINE shorts_t look_up(lookup_t table, shorts_t index)
 #endif
 
 enum { BLOCKS = 64 / SHORTS };      /* vectors of 64 patterns */
+
 
 /* Sums of the probed perceptron over 64 patterns, by tables. */
 INLINE void sums_by_tables(const words_t *words, ptrdiff_t w, int groups, shorts_t *sum)
@@ -869,7 +878,7 @@ static int words_make(words_t *words, const machine_t *machine, int by_gathering
         words->valid = xor_words(words->valid, one_bit(i));
     const int slabs = slabs_of((int)words->groups);
     words->layer = words->groups * ENTRIES * ((slabs - 1) * SHORTS + lanes_of(slabs - 1, (int)words->groups));
-    words->by_tables = 2 * machine->fan_in > machine->width;
+    words->by_tables = !by_gathering && TABLES_FROM * machine->fan_in >= machine->width;
     words->reach = words->by_tables ? PLANE * words->planes : machine->fan_in;
     /* A stride of a multiple of 4096 bytes would put all planes into the same cache sets. */
     if (words->stride % 1024 == 0)
