@@ -312,15 +312,6 @@ INLINE void dense_watch(dense_t *d, ptrdiff_t l, ptrdiff_t i, int32_t mu)
         *out = mu;
 }
 
-/* One that flips without harm does not help: the next pattern takes its place. */
-INLINE void dense_dismiss(dense_t *d, ptrdiff_t l, ptrdiff_t i, int32_t mu)
-{
-    int32_t *sentinels = dense_sentinels(d, l, i);
-    for (int a = 0; a < SENTINELS; a++)
-        if (sentinels[a] == mu)
-            sentinels[a] = (int32_t)((mu + 1) % d->machine->patterns);
-}
-
 /* At E = 0: a pattern that flips, or -1. */
 INLINE int32_t dense_first(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change)
 {

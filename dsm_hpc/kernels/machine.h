@@ -46,6 +46,14 @@ INLINE ptrdiff_t place_of(const machine_t *machine, ptrdiff_t l, ptrdiff_t i, pt
     return (l * machine->width + i) * machine->fan_in + k;
 }
 
+/* A sentinel that flips without harm does not help: the next pattern takes its place. */
+INLINE void dismiss(int32_t *sentinels, int32_t mu, ptrdiff_t patterns)
+{
+    for (int a = 0; a < SENTINELS; a++)
+        if (sentinels[a] == mu)
+            sentinels[a] = (int32_t)((mu + 1) % patterns);
+}
+
 /* What `allocate` has given this thread: how large a student is. */
 static __thread size_t allocated_bytes;
 

@@ -270,9 +270,9 @@ INLINE ptrdiff_t speculate(student_t *student, const block_t *block, ptrdiff_t f
             continue;
         }
         if (IS_WORDS(form) && t < n)
-            dismiss(WORDS_OF(student), of[t].l, of[t].i, of[t].mu);
+            dismiss(sentinels_of(WORDS_OF(student), of[t].l, of[t].i), of[t].mu, student->machine.patterns);
         else if (IS_DENSE(form) && t < n)
-            dense_dismiss(DENSE_OF(student), of[t].l, of[t].i, of[t].mu);
+            dismiss(dense_sentinels(DENSE_OF(student), of[t].l, of[t].i), of[t].mu, student->machine.patterns);
         const int accepted = t == n && free ? take(student, &tried[t], form) : decide(student, &tried[t]);
         note(student, block, from + t, accepted);
         if (accepted) {

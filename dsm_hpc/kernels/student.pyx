@@ -2,7 +2,7 @@
 
 A proposal changes one weight; only the patterns that flip at its perceptron are followed into the layers above.
 Random numbers are drawn here, in blocks; what is done with them is C, compiled for several instruction sets
-(level.h, student.h) and with several ways to follow flips (words.h, gather.h, events.h).
+(level.h, student.h) and with several ways to follow flips (words.h, gather.h, dense.h, events.h).
 """
 
 from libc.math cimport INFINITY, floor, sqrt
@@ -30,6 +30,7 @@ KERNELS = {"events": EVENTS, "words": WORDS, "gather": GATHER, "dense": DENSE}
 
 WORD = 128
 """Most neurons per layer of the kernels of words."""
+
 
 class WeightOverflow(ArithmeticError):
     """A perceptron's weights no longer fit the fixed-point grid."""
@@ -86,7 +87,7 @@ cdef class Student:
     cdef readonly str kernel, level
     # numpy arrays own the memory that `state` points into
     cdef readonly object wiring, weights, targets, proposed, accepted
-    cdef object inputs, sums, wrong, random_positions, random_normals, random_exponentials, limits
+    cdef object inputs, sums, wrong
     cdef uint64_t[::1] positions
     cdef double[::1] normals, exponentials
     cdef int64_t[::1] thresholds

@@ -90,13 +90,10 @@ INLINE uint16_t *plane_of(const words_t *words, ptrdiff_t l, ptrdiff_t plane)
 }
 
 /* Tables of a layer are cut into slabs of perceptrons: slab v is [group][16][lanes].  Up to 64 neurons there is one
- * slab; beyond, one for each vector, which stays in L1 while it is read for many words.  Where 8 perceptrons are
- * enough for the last slab, it has 8. */
-INLINE int lanes_of(int v, int groups)
+ * slab; beyond, one for each vector, which stays in L1 while it is read for many words. */
+INLINE int lanes_of(int groups)
 {
-    if (groups <= 16)
-        return VECTORS(groups) * SHORTS;
-    return INPUTS * groups - v * SHORTS <= 8 ? 8 : SHORTS;
+    return groups <= 16 ? VECTORS(groups) * SHORTS : SHORTS;
 }
 
 INLINE int slabs_of(int groups)
@@ -238,7 +235,7 @@ INLINE void group_weights(const words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdif
 
 INLINE void store_column(words_t *words, ptrdiff_t l, ptrdiff_t group, ptrdiff_t i, short_entries_t entries)
 {
-    const int groups = (int)words->groups, v = groups <= 16 ? 0 : (int)(i / SHORTS), lanes = lanes_of(v, groups);
+    const int groups = (int)words->groups, v = groups <= 16 ? 0 : (int)(i / SHORTS), lanes = lanes_of(groups);
     int16_t *column = slab_of(words, l, v) + group * ENTRIES * lanes + i - v * SHORTS;
     for (int e = 0; e < ENTRIES; e++)
         column[e * lanes] = entries[e];
@@ -326,35 +323,17 @@ INLINE offsets_t offsets_of(word_t word)
     return offsets;
 }
 
-typedef int16_t few_t __attribute__((vector_size(16)));
-
 /* Sums of slab v of the perceptrons of layer l over `count` words. */
 INLINE void add_rows(const words_t *words, ptrdiff_t l, int v, int count, const offsets_t *offsets, shorts_t *sum,
                      int groups)
 {
     const char *table = (const char *)slab_of(words, l, v);
-    if (lanes_of(v, groups) == SHORTS) {
-        for (int t = 0; t < count; t++)
-            sum[t] = load_shorts(table + offsets[t].of[0]);
-#pragma GCC unroll 32
-        for (int g = 1; g < groups; g++)
-            for (int t = 0; t < count; t++)
-                sum[t] += load_shorts(table + offsets[t].of[g] + g * ENTRIES * BYTES);
-        return;
-    }
-    few_t few[BATCH], row;
     for (int t = 0; t < count; t++)
-        few[t] = (few_t){};
-    for (int g = 0; g < groups; g++) {
-        for (int t = 0; t < count; t++) {
-            memcpy(&row, table + offsets[t].of[g] / (BYTES / 16) + g * ENTRIES * 16, sizeof row);
-            few[t] += row;
-        }
-    }
-    for (int t = 0; t < count; t++) {
-        sum[t] = (shorts_t){};
-        memcpy(&sum[t], &few[t], sizeof few[t]);
-    }
+        sum[t] = load_shorts(table + offsets[t].of[0]);
+#pragma GCC unroll 32
+    for (int g = 1; g < groups; g++)
+        for (int t = 0; t < count; t++)
+            sum[t] += load_shorts(table + offsets[t].of[g] + g * ENTRIES * BYTES);
 }
 
 enum { TOGETHER = 4 };      /* words whose rows are added side by side */
@@ -650,15 +629,6 @@ INLINE void watch(words_t *words, ptrdiff_t l, ptrdiff_t i, int32_t mu, int grou
         *out = mu;
 }
 
-/* One that flips without harm does not help: the next pattern takes its place. */
-INLINE void dismiss(words_t *words, ptrdiff_t l, ptrdiff_t i, int32_t mu)
-{
-    int32_t *sentinels = sentinels_of(words, l, i);
-    for (int a = 0; a < SENTINELS; a++)
-        if (sentinels[a] == mu)
-            sentinels[a] = (int32_t)((mu + 1) % words->machine->patterns);
-}
-
 /* ---------------------------------------------------------------------------------------------- the kernel */
 
 /* Whether sums and weights up to these stay within 16 bits. */
@@ -675,7 +645,6 @@ INLINE void words_begin(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, i
 {
     const machine_t *machine = words->machine;
     if (UNLIKELY(!words_fit(words, absolute_sum))) {
-        words->shift++;
         while (!words_fit(words, absolute_sum))
             words->shift++;
         build_tables(words);
@@ -877,7 +846,7 @@ static int words_make(words_t *words, const machine_t *machine, int by_gathering
     for (ptrdiff_t i = 0; i < machine->width; i++)
         words->valid = xor_words(words->valid, one_bit(i));
     const int slabs = slabs_of((int)words->groups);
-    words->layer = words->groups * ENTRIES * ((slabs - 1) * SHORTS + lanes_of(slabs - 1, (int)words->groups));
+    words->layer = words->groups * ENTRIES * slabs * lanes_of((int)words->groups);
     words->by_tables = !by_gathering && TABLES_FROM * machine->fan_in >= machine->width;
     words->reach = words->by_tables ? PLANE * words->planes : machine->fan_in;
     /* A stride of a multiple of 4096 bytes would put all planes into the same cache sets. */
