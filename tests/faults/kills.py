@@ -179,9 +179,7 @@ def _send(process: "subprocess.Popen[bytes]", kind: str, moves: random.Random) -
         number = signal.Signals[kind]
     else:
         number = signal.SIGKILL
-        targets = (
-            [moves.choice(ranks)] if ranks and kind == "one rank" else [psutil.Process(process.pid), *ranks]
-        )
+        targets = [moves.choice(ranks)] if ranks and kind == "one rank" else [*_launcher(process), *ranks]
     for target in targets:
         try:
             target.send_signal(number)
@@ -189,9 +187,17 @@ def _send(process: "subprocess.Popen[bytes]", kind: str, moves: random.Random) -
             continue
 
 
+def _launcher(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
+    """mpirun itself, or nothing if it has ended: a run may be faster than the strike."""
+    try:
+        return [psutil.Process(process.pid)]
+    except psutil.NoSuchProcess:
+        return []
+
+
 def _ranks(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
     try:
-        return [child for child in psutil.Process(process.pid).children() if child.is_running()]
+        return [child for launcher in _launcher(process) for child in launcher.children() if child.is_running()]
     except psutil.NoSuchProcess:
         return []
 
