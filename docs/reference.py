@@ -58,7 +58,11 @@ EXAMPLES = {
         "dynamics: {betas: [0.5, 1, 2, .inf]}                               # side by side",
         "dynamics: {betas: [0.5, 1, 2, .inf], exchange_every: 10}           # parallel tempering",
     ],
-    "dynamics.moves": ["dynamics: {moves: [{kind: weight, step: 0.3}]}"],
+    "dynamics.moves": [
+        "dynamics: {moves: paper}                                           # one weight at a time, step 0.5",
+        "dynamics: {moves: [{kind: weight, step: 0.3}]}",
+        "dynamics: {moves: [{kind: billiard, angle: 0.4, share: 3}, {kind: weight, step: 0.3}]}",
+    ],
     "dynamics.betas": [
         "dynamics: {betas: {ladder: geometric, hot: 0.2, cold: 20, count: 7}, exchange_every: 10}",
         "dynamics:\n  betas: {ladder: adaptive, hot: 0.2, cold: .inf, count: 16, burn_in: 500}\n"

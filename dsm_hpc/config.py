@@ -169,11 +169,47 @@ class Ensemble(Section):
         return self
 
 
+Share = Annotated[
+    float,
+    Field(gt=0, lt=1e6, description="sweeps that it makes, in proportion to the other moves"),
+]
+
+
 class WeightMove(Section):
     """One weight at a time: J' = (J + step x) / sqrt(1 + step^2), x ~ N(0, 1); Ising: J' = -J."""
 
     kind: Literal["weight"]
     step: float = Field(0.5, gt=0, lt=1e6, description="delta, size of the step (Gaussian weights)")
+    share: Share = 1.0
+
+
+class BilliardMove(Section):
+    """All weights of one perceptron at once, on a trajectory that is reflected by the patterns which must not
+    flip (Gaussian weights)."""
+
+    kind: Literal["billiard"]
+    angle: float = Field(0.4, gt=0, lt=3.14, description="about how far the weights turn, in radians")
+    share: Share = 1.0
+
+
+Move = Annotated[WeightMove | BilliardMove, Field(discriminator="kind")]
+
+PAPER: tuple[Move, ...] = (WeightMove(kind="weight"),)
+"""The published dynamics."""
+
+FAST: tuple[Move, ...] = (BilliardMove(kind="billiard"),)
+"""What equilibrates fastest (benchmarks/moves.py); Gaussian weights only."""
+
+PRESETS = {"paper": PAPER, "fast": FAST}
+
+
+def _as_moves(value: Any) -> Any:
+    """A preset by its name; a list as a tuple."""
+    if isinstance(value, str):
+        if value not in PRESETS:
+            raise ValueError(f"{value!r:.40}: allowed are {', '.join(PRESETS)} and a list of moves")
+        return PRESETS[value]
+    return _as_tuple(value)
 
 
 def _ladder_kind(value: Any) -> Any:
@@ -229,11 +265,12 @@ class Anneal(Section):
 class Dynamics(Section):
     """Monte Carlo dynamics."""
 
-    moves: Annotated[tuple[WeightMove, ...], BeforeValidator(_as_tuple)] = Field(
-        (WeightMove(kind="weight"),),
+    moves: Annotated[tuple[Move, ...], BeforeValidator(_as_moves)] = Field(
+        FAST,
         min_length=1,
-        max_length=1,
-        description="the move of a sweep (exactly one kind)",
+        max_length=8,
+        description="the moves, which make the sweeps in turn; or `paper`: one weight at a time, as "
+        "published; or `fast`: a billiard (for Ising weights the default is `paper`)",
     )
     betas: Annotated[
         Annotated[tuple[float, ...], Tag("list")]
@@ -383,6 +420,26 @@ class Config(Section):
     schedule: Schedule
     output: Output = Output()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _moves_of_ising_weights(cls, tree: Any) -> Any:
+        """What moves Ising weights where nothing is said."""
+        match tree:
+            case {"network": {"weights": "ising"}, "dynamics": {**dynamics}} if "moves" not in dynamics:
+                return tree | {"dynamics": dynamics | {"moves": "paper"}}
+            case {"network": {"weights": "ising"}} if "dynamics" not in tree:
+                return tree | {"dynamics": {"moves": "paper"}}
+        return tree
+
+    @model_validator(mode="after")
+    def _moves_fit_weights(self) -> "Config":
+        kinds = {move.kind for move in self.dynamics.moves}
+        if self.ising and "billiard" in kinds:
+            raise ValueError(
+                "dynamics.moves: a billiard moves Gaussian weights; with network.weights = ising give paper"
+            )
+        return self
+
     @model_validator(mode="after")
     def _countable(self) -> "Config":
         ensemble = self.ensemble
@@ -399,11 +456,6 @@ class Config(Section):
     @property
     def ising(self) -> bool:
         return self.network.weights == "ising"
-
-    @property
-    def move(self) -> WeightMove:
-        """The move of a sweep."""
-        return self.dynamics.moves[0]
 
     def with_betas(self, betas: tuple[float, ...]) -> "Config":
         """The same run at given inverse temperatures."""

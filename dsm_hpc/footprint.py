@@ -53,13 +53,18 @@ def _kernel_bytes(config: Config) -> int:
 
 
 def kernel_bytes(kernel: str, depth: int, width: int, fan_in: int, train: int) -> int:
-    """What one of the kernels keeps (kernels/words.h, gather.h, dense.h, events.h)."""
-    tasks = 8 * train
+    """What one of the kernels keeps (kernels/words.h, gather.h, dense.h, events.h; billiard.h)."""
+    tasks = 8 * train + _billiard_bytes(fan_in, train)
     if kernel == "events":
         return tasks + _events_bytes(width, fan_in, depth, train)
     if kernel == "dense":
         return tasks + _dense_bytes(width, depth, train)
     return tasks + _words_bytes(width, fan_in, depth, train, kernel == "gather")
+
+
+def _billiard_bytes(fan_in: int, train: int) -> int:
+    words = _words(train)
+    return words * (64 * (24 + 8 * ceil(fan_in / 64)) + 24 + 8 * fan_in) + 28 * fan_in
 
 
 def _words_bytes(width: int, fan_in: int, depth: int, train: int, gathered: bool) -> int:

@@ -134,6 +134,75 @@ class Machine:
         return True
 
 
+class Billiard:
+    """Sweeps of visits to perceptrons, one event after the other, from Hamilton's equations.
+
+    Positions of walls are found with arctan2, what a flip costs by recomputing all layers above.
+    """
+
+    def __init__(self, wiring, weights, inputs, targets):
+        self.wiring, self.weights, self.inputs, self.targets = wiring, weights.copy(), inputs, targets
+        self.walls = self.passed = 0
+
+    def sweep(self, generator, beta, angle):
+        """Draws as documented in Student.billiard."""
+        depth, width, fan_in = self.wiring.shape
+        left, most = depth * width, max(1, BLOCK // fan_in)
+        while left:
+            n = min(most, left)
+            perceptrons = generator.integers(0, depth * width, n)
+            velocities = generator.standard_normal((n, fan_in))
+            tangents = (0.5 + generator.random(n)) * np.tan(angle / 2)
+            for perceptron, v, tangent in zip(perceptrons, velocities, tangents, strict=True):
+                self.visit(*divmod(int(perceptron), width), v.copy(), 2 * np.arctan(tangent), beta)
+            left -= n
+
+    def visit(self, layer, i, v, rest, beta):
+        """Perceptron (layer, i) moves from its weights with velocity v by the angle `rest`; its last velocity."""
+        signs = forward(self.wiring, integers_of(self.weights, False), self.inputs)
+        s, plus = signs[layer][:, self.wiring[layer, i]], signs[layer + 1][:, i].copy()
+        J = self.weights[layer, i].copy()
+        ready = np.full(len(s), True)
+        while True:
+            h, g = s @ J, s @ v
+            times = np.arctan2(h, -g) % np.pi  # h cos t + g sin t = 0
+            times[~ready] = np.inf
+            wall = int(times.argmin())
+            t = min(rest, times[wall])
+            J, v = J * np.cos(t) + v * np.sin(t), v * np.cos(t) - J * np.sin(t)
+            rest -= t
+            if rest <= 0:
+                break
+            self.walls += 1
+            same = np.abs(s @ s[wall]) == s.shape[1]
+            cost = self.energy(layer, i, np.where(same, -plus, plus), signs) - self.energy(
+                layer, i, plus, signs
+            )
+            n = s[wall] / np.sqrt(s.shape[1])
+            across = v @ n
+            rise = 0.0 if cost == 0 else beta * cost
+            if beta == inf:
+                through, kept = cost <= 0, abs(across)
+            else:
+                through, kept = across**2 / 2 > rise, np.sqrt(max(across**2 - 2 * rise, 0.0))
+            if through:
+                plus[same] *= -1
+                self.passed += 1
+            v = v + n * (np.sign(across) * kept - across if through else -2 * across)
+            ready = ~same
+        self.weights[layer, i] = J
+        return v
+
+    def energy(self, layer, i, plus, signs):
+        """Wrong output bits where (layer, i) has the signs `plus`."""
+        above = signs[layer + 1].copy()
+        above[:, i] = plus
+        if layer + 1 < len(self.wiring):
+            rest = integers_of(self.weights, False)[layer + 1 :]
+            above = forward(self.wiring[layer + 1 :], rest, above)[-1]
+        return np.count_nonzero(above != self.targets)
+
+
 def weight_overlaps(wiring, a, b, flip=None):
     """q(l) = (1/N) sum_i s_i sum_k s_in(i,k) J^a_ik J^b_ik / (|J^a_i| |J^b_i|), float64 (L,)."""
     depth, width, fan_in = a.shape

@@ -160,8 +160,8 @@ scan:     {network.depth: [2, 4, 6, 8]}
 def test_list_elements_and_scans_can_be_set(make_input: Made) -> None:
     path = make_input(dynamics={"moves": [{"kind": "weight", "step": 0.5}]})
     job = inputfile.load(path, ("scan.dynamics.moves.0.step=[0.1, 0.2]",))
-    assert [point.config.move.step for point in job.points] == [0.1, 0.2]
-    assert inputfile.load(path, ("dynamics.moves.0.step=2.0",)).points[0].config.move.step == 2.0
+    assert [point.config.dynamics.moves[0].step for point in job.points] == [0.1, 0.2]
+    assert inputfile.load(path, ("dynamics.moves.0.step=2.0",)).points[0].config.dynamics.moves[0].step == 2.0
     assert "1 is not the number of a list element: allowed are 0..0" in refusal(
         path, "dynamics.moves.1.step=2"
     )

@@ -600,7 +600,7 @@ def test_after_annealing_the_beta_is_constant(to):
     on.advance(0, 40)
     for walker, beta in ((by_hand, to), (otherwise, 1.0)):
         walker.advance(0, 10)
-        walker.student.sweep(walker.moves, beta, config.move.step, 30)
+        walker.student.sweep(walker.moves, beta, config.dynamics.moves[0].step, 30)
     assert on.student.same_state(by_hand.student)
     assert not on.student.same_state(otherwise.student)
 

@@ -477,6 +477,25 @@ INLINE void dense_change(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int3
     dense_copy_row(d, l, i, vectors);
 }
 
+/* Perceptron (l, i) takes the weights q; its flips have been committed. */
+INLINE void dense_replace(dense_t *d, ptrdiff_t l, ptrdiff_t i, const int32_t *q, int vectors)
+{
+    const machine_t *machine = d->machine;
+    int32_t *row = dense_value(d, l, i, 0);
+    for (ptrdiff_t first = 0; first < machine->patterns; first += LANES) {
+        lanes_t h = {};
+        for (ptrdiff_t k = 0; k < machine->fan_in; k++)
+            h += signed_lanes((lanes_t){} + q[k], (uint32_t)(dense_row_signs(d, l, dense_input(d, l, i, k))[first / 64]
+                                                             >> (first % 64)));
+        store_lanes(row + first, h);
+    }
+    if (l == 0)
+        return;
+    for (ptrdiff_t k = 0; k < machine->fan_in; k++)
+        dense_column(d, l, dense_input(d, l, i, k), vectors)[i] = 2 * q[k];
+    dense_copy_row(d, l, i, vectors);
+}
+
 /* What a proposal at (l, i) will need: the row, or at E = 0 the sentinels. */
 INLINE void dense_prefetch(const dense_t *d, ptrdiff_t l, ptrdiff_t i, int at_zero)
 {

@@ -205,6 +205,28 @@ static inline void events_change(events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff_
     events_set_weight(e, l, i, k, after);
 }
 
+/* Perceptron (l, i) takes the weights q; its flips have been committed. */
+static inline void events_replace(events_t *e, ptrdiff_t l, ptrdiff_t i, const int32_t *q)
+{
+    const machine_t *m = e->machine;
+    int32_t *h = events_line(e, 0, l, i);
+    for (ptrdiff_t block = 0; block < e->blocks; block++, h += e->block_stride) {
+        const ptrdiff_t word = block * EVENTS_BLOCK >> 6, shift = block * EVENTS_BLOCK & 63;
+        lanes_t sum[EVENTS_BLOCK / LANES] = {};
+        for (ptrdiff_t k = 0; k < m->fan_in; k++) {
+            const uint64_t signs = events_words(e, l, m->inputs[events_weight(e, l, i, k)])[word] >> shift;
+            for (int v = 0; v < EVENTS_BLOCK / LANES; v++)
+                sum[v] += signed_lanes((lanes_t){} + q[k], (uint32_t)(signs >> (v * LANES)));
+        }
+        for (int v = 0; v < EVENTS_BLOCK / LANES; v++)
+            store_lanes(h + v * LANES, sum[v]);
+    }
+    if (e->dense && l > 0)
+        events_copy_row(e, l, i);
+    for (ptrdiff_t k = 0; k < m->fan_in; k++)
+        events_set_weight(e, l, i, k, q[k]);
+}
+
 /* --- links: one flip, one pattern ---------------------------------------------------------------------- */
 
 INLINE void events_prefetch_links(const events_t *e, ptrdiff_t q, ptrdiff_t j, const int32_t *h)

@@ -238,6 +238,21 @@ static void gather_change(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k)
     bias_of(words, l, i / PLANE)[i % PLANE] -= gather_store(words, l, i, k, weight) - before;
 }
 
+/* All weights of perceptron i of layer l, as they stand in `exact`. */
+static void gather_replace(words_t *words, ptrdiff_t l, ptrdiff_t i)
+{
+    const int32_t *weights = exact_of(words, l, i);
+    int32_t *bias = bias_of(words, l, i / PLANE) + i % PLANE;
+    *bias = 0;
+    for (ptrdiff_t k = 0; k < words->machine->fan_in; k++) {
+        if (llabs(weights[k]) >> words->limbs->shift > 127 * 256) {
+            gather_build(words);
+            return;
+        }
+        *bias -= gather_store(words, l, i, k, weights[k]);
+    }
+}
+
 static int gather_make(words_t *words)
 {
     const machine_t *machine = words->machine;
@@ -282,6 +297,7 @@ static void gather_change(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k)
 {
     (void)words, (void)l, (void)i, (void)k;
 }
+static void gather_replace(words_t *words, ptrdiff_t l, ptrdiff_t i) { (void)words, (void)l, (void)i; }
 static int gather_make(words_t *words) { (void)words; return -1; }
 static int gather_same(words_t *a, words_t *b) { (void)a, (void)b; return 1; }
 #endif

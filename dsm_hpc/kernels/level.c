@@ -1,5 +1,5 @@
 /* Compiled once for each instruction set, with DSM_LEVEL its name (setup.py). */
-#include "student.h"
+#include "visits.h"
 
 #define JOIN(a, b) a##b
 #define LEVEL_NAME(name) JOIN(dsm_level_, name)
@@ -12,6 +12,7 @@ const level_t LEVEL_NAME(DSM_LEVEL) = {
     .free = student_free,
     .load = student_load,
     .decide = student_decide,
+    .visit = student_visit,
     .signs = student_signs,
     .same = student_same,
     .forward = forward_pass,

@@ -2,7 +2,7 @@
  * at run time. */
 #ifndef DSM_LEVEL_H
 #define DSM_LEVEL_H
-#include "machine.h"
+#include "billiard.h"
 
 typedef struct {
     machine_t machine;
@@ -17,6 +17,7 @@ typedef struct {
     int warmth;                 /* running mean of acceptance, times 2^16 (student.h) */
     int form;                   /* which kernel, and which copy of it (student.h) */
     void *kernel;               /* words_t, dense_t or events_t */
+    billiard_t billiard;        /* of the perceptron that is visited */
     size_t bytes;               /* that the kernel has allocated */
 } student_t;
 
@@ -30,6 +31,15 @@ typedef struct {
     uint8_t *accepted;          /* one each, or NULL */
 } block_t;
 
+/* A block of visits of perceptrons: which ones, their velocities, and the tangents of half the angles. */
+typedef struct {
+    ptrdiff_t count;
+    const uint64_t *perceptrons;
+    const double *velocities;   /* [visit][c] */
+    const double *tangents;
+    double beta;
+} visits_t;
+
 /* Kernels: events.h; words.h, also with layers that are gathered (gather.h, AVX-512 only); dense.h. */
 enum { EVENTS, WORDS, GATHER, DENSE };
 
@@ -42,6 +52,8 @@ typedef struct {
     void (*load)(student_t *student, const uint64_t *signs, const uint64_t *targets);
     /* decides the proposals of a block; returns how many, fewer than all if one does not fit the grid */
     ptrdiff_t (*decide)(student_t *student, const block_t *block);
+    /* makes the visits of a block; returns how many, likewise */
+    ptrdiff_t (*visit)(student_t *student, const visits_t *visits);
     void (*signs)(const student_t *student, uint64_t *signs);
     /* whether all that is kept beside the weights is equal; both of this level */
     int (*same)(student_t *a, student_t *b);

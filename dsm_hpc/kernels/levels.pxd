@@ -24,6 +24,12 @@ cdef extern from "level.h" nogil:
         const int64_t *thresholds
         double step, shrink
         uint8_t *accepted
+    ctypedef struct visits_t:
+        Py_ssize_t count
+        const uint64_t *perceptrons
+        const double *velocities
+        const double *tangents
+        double beta
     enum: EVENTS, WORDS, GATHER, DENSE
     ctypedef struct level_t:
         const char *name
@@ -31,6 +37,7 @@ cdef extern from "level.h" nogil:
         void (*free)(student_t *student) noexcept nogil
         void (*load)(student_t *student, const uint64_t *signs, const uint64_t *targets) noexcept nogil
         Py_ssize_t (*decide)(student_t *student, const block_t *block) noexcept nogil
+        Py_ssize_t (*visit)(student_t *student, const visits_t *visits) noexcept nogil
         void (*signs)(const student_t *student, uint64_t *signs) noexcept nogil
         int (*same)(student_t *a, student_t *b) noexcept nogil
         int (*forward)(const machine_t *machine, uint64_t *signs) noexcept nogil

@@ -339,6 +339,7 @@ static void student_free(student_t *student)
     else if (student->kernel)
         events_free(EVENTS_OF(student));
     free(student->kernel);
+    billiard_free(&student->billiard);
     free(student->flipped);
     free(student->gained);
     student->kernel = student->flipped = student->gained = NULL;
@@ -373,7 +374,8 @@ static int student_make(student_t *student, int kernel)
     student->machine.by_width = reciprocal((uint64_t)machine->width);
     student->flipped = allocate((size_t)machine->patterns, sizeof *student->flipped);
     student->gained = allocate((size_t)machine->patterns, sizeof *student->gained);
-    if (make_kernel(student, kernel) == 0 && student->flipped && student->gained) {
+    if (make_kernel(student, kernel) == 0 && student->flipped && student->gained
+        && billiard_make(&student->billiard, machine) == 0) {
         student->bytes = allocated_bytes;
         return 0;
     }

@@ -5,11 +5,13 @@ Random numbers are drawn here, in blocks; what is done with them is C, compiled 
 (level.h, student.h) and with several ways to follow flips (words.h, gather.h, dense.h, events.h).
 """
 
-from libc.math cimport INFINITY, floor, sqrt
+from libc.math cimport INFINITY, floor, sqrt, tan
 from libc.stdint cimport INT32_MAX, INT64_MAX, int32_t, int64_t, uint8_t, uint64_t
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from numpy.random cimport bitgen_t
-from numpy.random.c_distributions cimport random_standard_exponential_fill, random_standard_normal_fill
+from numpy.random.c_distributions cimport (
+    random_standard_exponential_fill, random_standard_normal_fill, random_standard_uniform_fill,
+)
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from dsm_hpc.kernels.grid import weight_bits
 from dsm_hpc.kernels.levels import SIMD
 from dsm_hpc.kernels.signs import forward, quantise
 
-from dsm_hpc.kernels.levels cimport DENSE, EVENTS, GATHER, WORDS, block_t, level_named, level_t, student_t
+from dsm_hpc.kernels.levels cimport DENSE, EVENTS, GATHER, WORDS, block_t, level_named, level_t, student_t, visits_t
 
 cdef extern from "numpy/random/distributions.h" nogil:
     void random_bounded_uint64_fill(
@@ -137,7 +139,7 @@ cdef class Student:
         state.machine.absolute_sum = state.absolute_sum
         state.proposed, state.accepted = &proposed[0], &accepted[0]
         self.positions, self.thresholds = np.zeros(DRAWS, np.uint64), np.zeros(DRAWS, np.int64)
-        self.normals, self.exponentials = np.zeros(DRAWS), np.zeros(DRAWS)
+        self.normals, self.exponentials = np.zeros(max(DRAWS, fan_in)), np.zeros(DRAWS)
         if self.kernels.make(state, KERNELS[self.kernel]):
             raise MemoryError("no memory for a student")
 
@@ -249,6 +251,54 @@ cdef class Student:
                     decided = self.kernels.decide(&self.state, &block)
                     done += n
         if decided < n:
+            raise WeightOverflow(
+                f"sum |J| of a perceptron reached {INT32_MAX / self.state.scale:.0f}, the limit of the grid"
+            )
+
+    def billiard(self, bit_generator, double beta, double angle, Py_ssize_t sweeps):
+        """Runs `sweeps` sweeps of N L visits each: all weights of a perceptron move along a trajectory.
+
+        From J, with a velocity v ~ N(0, 1), on the circle J cos t + v sin t for an angle of about `angle`; what
+        flips in a pattern and would raise the energy reflects it or slows it down (billiard.h, which has the
+        equations and why the move is exact).  Gaussian weights only.
+
+        beta : inverse temperature; inf: nothing that raises the energy is passed.
+        angle : 0 < angle < pi; tan(t / 2) is uniform between half and three halves of tan(angle / 2).
+
+        Random numbers, for each block of at most 1024 / c visits (at least one) of a sweep, in this order:
+        `integers(0, L N)`, `standard_normal` (c each), `random`.
+
+        A visit counts as c proposals, accepted unless it was not made (a sign that depends on the rounding of
+        weights).  Raises WeightOverflow if a perceptron outgrows the fixed-point grid, ValueError for Ising weights.
+        """
+        cdef bitgen_t *stream = <bitgen_t *> PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
+        cdef int64_t total, fan_in = self.state.machine.fan_in, s, t, done, n = 0, made = 0, most
+        cdef double tangent = tan(angle / 2)
+        cdef visits_t visits
+        if not beta >= 0:
+            raise ValueError(f"beta = {beta}: must be >= 0")
+        if not 0 < angle < 3.14:
+            raise ValueError(f"angle = {angle}: must be in (0, pi)")
+        if self.state.ising:
+            raise ValueError("Ising weights do not move along a trajectory")
+        total = self.state.machine.depth * self.state.machine.width
+        most = max(1, DRAWS // fan_in)
+        visits.perceptrons, visits.velocities = &self.positions[0], &self.normals[0]
+        visits.tangents, visits.beta = &self.exponentials[0], beta
+        with bit_generator.lock, nogil:
+            for s in range(sweeps):
+                done = 0
+                while done < total and made == n:
+                    n = min(most, total - done)
+                    random_bounded_uint64_fill(stream, 0, total - 1, n, False, &self.positions[0])
+                    random_standard_normal_fill(stream, n * fan_in, &self.normals[0])
+                    random_standard_uniform_fill(stream, n, &self.exponentials[0])
+                    for t in range(n):
+                        self.exponentials[t] = (0.5 + self.exponentials[t]) * tangent
+                    visits.count = n
+                    made = self.kernels.visit(&self.state, &visits)
+                    done += n
+        if made < n:
             raise WeightOverflow(
                 f"sum |J| of a perceptron reached {INT32_MAX / self.state.scale:.0f}, the limit of the grid"
             )

@@ -639,16 +639,21 @@ INLINE int words_fit(const words_t *words, int64_t absolute_sum)
 
 static void build_tables(words_t *words);
 
+/* Coarser rounding, as a perceptron with this sum of |weights| needs. */
+static void make_room(words_t *words, int64_t absolute_sum)
+{
+    while (!words_fit(words, absolute_sum))
+        words->shift++;
+    build_tables(words);
+}
+
 /* The proposal at hand: weight k of perceptron i of layer l changes, so that sum |weights| is `absolute_sum`. */
 INLINE void words_begin(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t before, int32_t after,
                         int64_t absolute_sum)
 {
     const machine_t *machine = words->machine;
-    if (UNLIKELY(!words_fit(words, absolute_sum))) {
-        while (!words_fit(words, absolute_sum))
-            words->shift++;
-        build_tables(words);
-    }
+    if (UNLIKELY(!words_fit(words, absolute_sum)))
+        make_room(words, absolute_sum);
     words->probe.l = l;
     words->probe.i = i;
     words->probe.k = k;
@@ -790,6 +795,20 @@ INLINE void words_prefetch(const words_t *words, ptrdiff_t l, ptrdiff_t i, int a
 
 /* ------------------------------------------------------------------------------------------------- set-up */
 
+/* The tables of a perceptron. */
+static void build_perceptron(words_t *words, ptrdiff_t l, ptrdiff_t i)
+{
+    for (ptrdiff_t group = 0; group < words->groups; group++) {
+        int32_t q[INPUTS];
+        group_weights(words, l, i, group, q);
+        const short_entries_t entries = table_entries(q, 0, 0, words->shift);
+        if (words->rows)
+            memcpy(rows_of(words, l, i) + group * ENTRIES, &entries, sizeof entries);
+        if (words->columns && l > 0)
+            store_column(words, l, group, i, entries);
+    }
+}
+
 /* Everything that follows from `exact` and `shift`. */
 static void build_tables(words_t *words)
 {
@@ -804,19 +823,25 @@ static void build_tables(words_t *words)
     words->row_window = (int16_t)(words->shift == 0 ? 0 : words->by_tables ? words->slack : 2 * words->row_slack + 1);
     for (ptrdiff_t l = 0; l < machine->depth; l++) {
         for (ptrdiff_t i = 0; i < machine->width; i++) {
-            for (ptrdiff_t group = 0; group < words->groups; group++) {
-                int32_t q[INPUTS];
-                group_weights(words, l, i, group, q);
-                const short_entries_t entries = table_entries(q, 0, 0, words->shift);
-                if (words->rows)
-                    memcpy(rows_of(words, l, i) + group * ENTRIES, &entries, sizeof entries);
-                if (words->columns && l > 0)
-                    store_column(words, l, group, i, entries);
-            }
+            build_perceptron(words, l, i);
         }
     }
     if (words->limbs)
         gather_build(words);
+}
+
+/* Perceptron (l, i) takes the weights q as they are wired; `absolute_sum`: of them. */
+static void words_replace(words_t *words, ptrdiff_t l, ptrdiff_t i, const int32_t *q, int64_t absolute_sum)
+{
+    const machine_t *machine = words->machine;
+    for (ptrdiff_t k = 0; k < machine->fan_in; k++)
+        exact_of(words, l, i)[words->by_tables ? machine->inputs[place_of(machine, l, i, k)] : k] = q[k];
+    if (UNLIKELY(!words_fit(words, absolute_sum)))
+        make_room(words, absolute_sum);
+    else
+        build_perceptron(words, l, i);
+    if (words->limbs && l > 0)
+        gather_replace(words, l, i);
 }
 
 static void words_free(words_t *words)
@@ -926,21 +951,25 @@ static void words_load(words_t *words, const uint64_t *signs, const uint64_t *ta
     }
 }
 
+/* Sign words of neuron i of layer l. */
+INLINE void words_row(const words_t *words, ptrdiff_t l, ptrdiff_t i, uint64_t *signs)
+{
+    const uint16_t *plane = plane_of(words, l, i / PLANE);
+    for (ptrdiff_t w = 0; w < (words->machine->patterns + 63) / 64; w++) {
+        signs[w] = 0;
+        for (int b = 0; b < 64; b += SHORTS)
+            signs[w] |= (uint64_t)with_bits(load_shorts(plane + 64 * w + b), (int16_t)(1 << (i % PLANE))) << b;
+    }
+}
+
 /* Sign words [0..L][N][W]. */
 static void words_signs(const words_t *words, uint64_t *signs)
 {
     const machine_t *machine = words->machine;
     const ptrdiff_t count = (machine->patterns + 63) / 64;
     for (ptrdiff_t l = 0; l <= machine->depth; l++) {
-        for (ptrdiff_t i = 0; i < machine->width; i++) {
-            const uint16_t *plane = plane_of(words, l, i / PLANE);
-            for (ptrdiff_t w = 0; w < count; w++) {
-                uint64_t plus = 0;
-                for (int b = 0; b < 64; b += SHORTS)
-                    plus |= (uint64_t)with_bits(load_shorts(plane + 64 * w + b), (int16_t)(1 << (i % PLANE))) << b;
-                *signs++ = plus;
-            }
-        }
+        for (ptrdiff_t i = 0; i < machine->width; i++, signs += count)
+            words_row(words, l, i, signs);
     }
 }
 

@@ -12,6 +12,7 @@ from dsm_hpc.machine.overlaps import Profile, overlaps
 from dsm_hpc.machine.sample import Machine, Sample
 from dsm_hpc.machine.wiring import draw_weights
 from dsm_hpc.rng import Purpose, bit_generator, generator, position, set_position
+from dsm_hpc.sampling.turns import make, turns
 
 State = dict[str, NDArray[Any]]
 """What time has changed, as arrays by name."""
@@ -77,12 +78,16 @@ class Walker:
 
     def advance(self, start: int, stop: int) -> None:
         """Moves on from time `start` to time `stop`, in sweeps."""
-        dynamics, step = self.config.dynamics, self.config.move.step
+        dynamics = self.config.dynamics
         if dynamics.anneal is not None:
             for time in range(start, min(stop, dynamics.anneal.sweeps)):
-                self.student.sweep(self.moves, dynamics.anneal.beta(time), step, 1)
+                self._move(dynamics.anneal.beta(time), time, time + 1)
             start = max(start, min(stop, dynamics.anneal.sweeps))
-        self.student.sweep(self.moves, dynamics.ladder[self.temperature], step, stop - start)
+        self._move(dynamics.ladder[self.temperature], start, stop)
+
+    def _move(self, beta: float, start: int, stop: int) -> None:
+        for move, sweeps in turns(self.config.dynamics.moves, start, stop):
+            make(self.student, self.moves, move, beta, sweeps)
 
     @property
     def energy(self) -> int:

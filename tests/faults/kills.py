@@ -197,7 +197,9 @@ def _launcher(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
 
 def _ranks(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
     try:
-        return [child for launcher in _launcher(process) for child in launcher.children() if child.is_running()]
+        return [
+            child for launcher in _launcher(process) for child in launcher.children() if child.is_running()
+        ]
     except psutil.NoSuchProcess:
         return []
 

@@ -1,0 +1,331 @@
+/* All weights of one perceptron at once: the motion of a particle among the walls that the patterns are.
+ *
+ * The weights J of a perceptron and a velocity v ~ N(0, 1) move by Hamilton's equations of J^2 / 2 + v^2 / 2, on the
+ * circle J cos t + v sin t.  While the rest of the machine stands still, the energy is a sum over patterns of steps at
+ * h = J s = 0 (s: the pattern's signs on the inputs): a pattern whose flip costs nothing does not stop the motion, one
+ * whose flip costs more than the kinetic energy across the wall reflects it, any other changes the speed across (Pakman
+ * and Paninski, J. Comput. Graph. Stat. 23, 518 (2014); Afshar and Domke, NIPS 2015; for one perceptron at E = 0 this
+ * is Rujan's billiard in version space, Neural Comput. 9, 99 (1997)).  The flow conserves beta E + J^2 / 2 + v^2 / 2 and
+ * phase space volume and can be reversed, so with v drawn anew it leaves prior times exp(-beta E) as it is.
+ *
+ * The machine acts with weights on a grid, the motion has none: where the signs by real weights and by those of the
+ * grid differ, at the start or at the end, nothing is done.  Both conditions are the same for the way back.
+ *
+ * Only +, -, *, / and square roots, pattern by pattern: every level gives the same bits.
+ *
+ * Bound: one pass over all patterns for each wall that is met, eight at a time: one division, ten other operations,
+ * 24 bytes from L1 or L2.
+ */
+#ifndef DSM_BILLIARD_H
+#define DSM_BILLIARD_H
+#include <math.h>
+#include "lanes.h"
+
+enum {
+    EIGHT = 8,                  /* patterns side by side */
+    MOST_WALLS = 1 << 20,       /* of a motion; one that meets more is not made */
+};
+#define UNKNOWN INT32_MIN       /* a cost */
+
+/* A student's perceptron in motion.  Arrays of patterns are filled up to a multiple of 64 with the first pattern. */
+typedef struct {
+    ptrdiff_t patterns, padded, fan_in, limbs;  /* M, 64 ceil(M / 64), c, ceil(c / 64) */
+    double *h, *g;              /* [mu] sums over J and over v */
+    uint64_t *bits;             /* [limb][mu] signs of the inputs, bit k % 64 of limb k / 64 */
+    uint64_t *side, *first;     /* [mu / 64] signs of the perceptron, now and at the start */
+    uint64_t *alone;            /* [mu / 64] patterns that are known to have no twins */
+    int32_t *cost;              /* [mu] Delta E if the pattern flips from its first side, or UNKNOWN */
+    int32_t *twins;             /* those whose signs are equal or opposite to those of the wall that is met */
+    const uint64_t **rows;      /* [k] sign words of the inputs */
+    uint64_t *row_words;        /* where they must be put together */
+    double *J, *v;              /* [k] */
+    int32_t *q;                 /* [k] weights on the grid */
+} billiard_t;
+
+/* The walls that are met next, the first in each of eight lanes. */
+typedef struct {
+    double cotangent[EIGHT];    /* of the angle to the wall */
+    int64_t at[EIGHT];
+} ahead_t;
+
+/* ------------------------------------------------------------------------------------------------- passes */
+
+/* h, g and bits of all patterns from the sign words of the inputs. */
+static void billiard_aim(billiard_t *b)
+{
+    for (ptrdiff_t first = 0; first < b->padded; first += 64) {
+        double h[64] = {0}, g[64] = {0};
+        for (ptrdiff_t limb = 0; limb < b->limbs; limb++) {
+            const ptrdiff_t end = 64 * (limb + 1) < b->fan_in ? 64 * (limb + 1) : b->fan_in;
+            uint64_t bits[64] = {0};
+#if defined(__AVX512F__)
+            __m512d sums[8], speeds[8];
+            __m512i words[8];
+            for (int a = 0; a < 8; a++) {
+                sums[a] = _mm512_loadu_pd(h + 8 * a);
+                speeds[a] = _mm512_loadu_pd(g + 8 * a);
+                words[a] = _mm512_setzero_si512();
+            }
+            for (ptrdiff_t k = 64 * limb; k < end; k++) {
+                const uint64_t row = b->rows[k][first / 64];
+                const __m512d J = _mm512_set1_pd(b->J[k]), v = _mm512_set1_pd(b->v[k]);
+                const __m512i bit = _mm512_set1_epi64((int64_t)((uint64_t)1 << (k - 64 * limb)));
+#pragma GCC unroll 8
+                for (int a = 0; a < 8; a++) {
+                    const __mmask8 plus = (__mmask8)(row >> (8 * a));
+                    sums[a] = _mm512_mask_add_pd(_mm512_sub_pd(sums[a], J), plus, sums[a], J);
+                    speeds[a] = _mm512_mask_add_pd(_mm512_sub_pd(speeds[a], v), plus, speeds[a], v);
+                    words[a] = _mm512_mask_or_epi64(words[a], plus, words[a], bit);
+                }
+            }
+            for (int a = 0; a < 8; a++) {
+                _mm512_storeu_pd(h + 8 * a, sums[a]);
+                _mm512_storeu_pd(g + 8 * a, speeds[a]);
+                _mm512_storeu_si512(bits + 8 * a, words[a]);
+            }
+#else
+            for (ptrdiff_t k = 64 * limb; k < end; k++) {
+                const uint64_t row = b->rows[k][first / 64], bit = (uint64_t)1 << (k - 64 * limb);
+                const double J = b->J[k], v = b->v[k];
+                for (int a = 0; a < 64; a++) {
+                    const uint64_t plus = row >> a & 1;
+                    h[a] += plus ? J : -J;
+                    g[a] += plus ? v : -v;
+                    bits[a] |= plus ? bit : 0;
+                }
+            }
+#endif
+            memcpy(b->bits + limb * b->padded + first, bits, sizeof bits);
+        }
+        memcpy(b->h + first, h, sizeof h);
+        memcpy(b->g + first, g, sizeof g);
+    }
+    for (ptrdiff_t mu = b->patterns; mu < b->padded; mu++) {
+        b->h[mu] = b->h[0];
+        b->g[mu] = b->g[0];
+        for (ptrdiff_t limb = 0; limb < b->limbs; limb++)
+            b->bits[limb * b->padded + mu] = b->bits[limb * b->padded];
+    }
+}
+
+/* Signs that two patterns do not share. */
+INLINE int billiard_distance(const billiard_t *b, ptrdiff_t mu, ptrdiff_t nu)
+{
+    int distance = 0;
+    for (ptrdiff_t limb = 0; limb < b->limbs; limb++)
+        distance += __builtin_popcountll(b->bits[limb * b->padded + mu] ^ b->bits[limb * b->padded + nu]);
+    return distance;
+}
+
+/* All patterns move on by the angle of (cosine, sine), then v changes by `kick` times the signs of pattern `at`, whose
+ * wall has been met (-1: none); what is ahead of them.  The twins of `at` stand on the wall: they leave it. */
+static void billiard_turn(billiard_t *b, double cosine, double sine, double kick, ptrdiff_t at, ahead_t *ahead)
+{
+#if defined(__AVX512VPOPCNTDQ__)
+    const __m512d c = _mm512_set1_pd((double)b->fan_in), two = _mm512_set1_pd(-2.0), away = _mm512_set1_pd(-INFINITY);
+    const __m512i all = _mm512_set1_epi64(b->fan_in);
+    const __mmask8 met = at < 0 ? 0 : 255;
+    const ptrdiff_t wall = at < 0 ? 0 : at;
+    const __m512d cosines = _mm512_set1_pd(cosine), sines = _mm512_set1_pd(sine), kicks = _mm512_set1_pd(kick);
+    __m512d best = away;
+    __m512i where = _mm512_setzero_si512(), index = _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0);
+    for (ptrdiff_t mu = 0; mu < b->padded; mu += EIGHT) {
+        __m512i distance = _mm512_setzero_si512();
+        for (ptrdiff_t limb = 0; limb < b->limbs; limb++) {
+            const uint64_t *bits = b->bits + limb * b->padded;
+            const __m512i apart = _mm512_xor_si512(_mm512_load_si512(bits + mu), _mm512_set1_epi64((int64_t)bits[wall]));
+            distance = _mm512_add_epi64(distance, _mm512_popcnt_epi64(apart));
+        }
+        const __m512d h = _mm512_load_pd(b->h + mu), g = _mm512_load_pd(b->g + mu);
+        const __m512d product = _mm512_add_pd(c, _mm512_mul_pd(two, _mm512_cvtepi64_pd(distance)));
+        const __mmask8 twin = met & (_mm512_testn_epi64_mask(distance, distance) | _mm512_cmpeq_epi64_mask(distance, all));
+        const __m512d sum = _mm512_add_pd(_mm512_mul_pd(h, cosines), _mm512_mul_pd(g, sines));
+        const __m512d turned = _mm512_sub_pd(_mm512_mul_pd(g, cosines), _mm512_mul_pd(h, sines));
+        const __m512d speed = _mm512_add_pd(turned, _mm512_mul_pd(kicks, product));
+        const __m512d left = _mm512_maskz_mov_pd((__mmask8)~twin, sum);
+        const __m512d cotangent = _mm512_mask_mov_pd(
+            _mm512_div_pd(_mm512_sub_pd(_mm512_setzero_pd(), speed), sum), twin, away);
+        const __mmask8 sooner = _mm512_cmp_pd_mask(cotangent, best, _CMP_GT_OQ);
+        _mm512_store_pd(b->h + mu, left);
+        _mm512_store_pd(b->g + mu, speed);
+        best = _mm512_mask_mov_pd(best, sooner, cotangent);
+        where = _mm512_mask_mov_epi64(where, sooner, index);
+        index = _mm512_add_epi64(index, _mm512_set1_epi64(EIGHT));
+    }
+    _mm512_storeu_pd(ahead->cotangent, best);
+    _mm512_storeu_si512(ahead->at, where);
+#else
+    for (int a = 0; a < EIGHT; a++) {
+        ahead->cotangent[a] = -INFINITY;
+        ahead->at[a] = 0;
+    }
+    for (ptrdiff_t first = 0; first < b->padded; first += EIGHT) {
+        for (int a = 0; a < EIGHT; a++) {
+            const ptrdiff_t mu = first + a;
+            const int distance = at < 0 ? 1 : billiard_distance(b, mu, at);
+            const int twin = at >= 0 && (distance == 0 || distance == b->fan_in);
+            const double h = b->h[mu], g = b->g[mu];
+            const double sum = h * cosine + g * sine;
+            const double speed = (g * cosine - h * sine) + kick * ((double)b->fan_in + -2.0 * distance);
+            const double cotangent = twin ? -INFINITY : (0.0 - speed) / sum;
+            b->h[mu] = twin ? 0.0 : sum;
+            b->g[mu] = speed;
+            if (cotangent > ahead->cotangent[a]) {
+                ahead->cotangent[a] = cotangent;
+                ahead->at[a] = mu;
+            }
+        }
+    }
+#endif
+}
+
+INLINE int billiard_next(const ahead_t *ahead)
+{
+    int next = 0;
+    for (int a = 1; a < EIGHT; a++)
+        if (ahead->cotangent[a] > ahead->cotangent[next])
+            next = a;
+    return next;
+}
+
+/* Weights and velocity move on by an angle. */
+INLINE void billiard_move(billiard_t *b, double cosine, double sine)
+{
+    for (ptrdiff_t k = 0; k < b->fan_in; k++) {
+        const double J = b->J[k], v = b->v[k];
+        b->J[k] = J * cosine + v * sine;
+        b->v[k] = v * cosine - J * sine;
+    }
+}
+
+/* The signs of a pattern on the inputs are added to the velocity, `kick` times. */
+INLINE void billiard_kick(billiard_t *b, double kick, ptrdiff_t at)
+{
+    for (ptrdiff_t k = 0; k < b->fan_in; k++)
+        b->v[k] += b->bits[k / 64 * b->padded + at] >> (k % 64) & 1 ? kick : -kick;
+}
+
+/* ------------------------------------------------------------------------------------------------- the walls */
+
+INLINE int billiard_bit(const uint64_t *words, ptrdiff_t mu)
+{
+    return words[mu / 64] >> (mu % 64) & 1;
+}
+
+/* Lists the twins of a pattern, itself included; returns how many. */
+INLINE ptrdiff_t billiard_twins(billiard_t *b, ptrdiff_t at)
+{
+    ptrdiff_t n = 0;
+    if (billiard_bit(b->alone, at)) {
+        b->twins[0] = (int32_t)at;
+        return 1;
+    }
+    for (ptrdiff_t first = 0; first < b->patterns; first += EIGHT) {
+#if defined(__AVX512VPOPCNTDQ__)
+        __m512i distance = _mm512_setzero_si512();
+        for (ptrdiff_t limb = 0; limb < b->limbs; limb++) {
+            const uint64_t *bits = b->bits + limb * b->padded;
+            const __m512i apart = _mm512_xor_si512(_mm512_load_si512(bits + first), _mm512_set1_epi64((int64_t)bits[at]));
+            distance = _mm512_add_epi64(distance, _mm512_popcnt_epi64(apart));
+        }
+        for (uint32_t found = _mm512_testn_epi64_mask(distance, distance)
+                 | _mm512_cmpeq_epi64_mask(distance, _mm512_set1_epi64(b->fan_in)); found; found &= found - 1)
+            if (first + __builtin_ctz(found) < b->patterns)
+                b->twins[n++] = (int32_t)first + __builtin_ctz(found);
+#else
+        for (ptrdiff_t mu = first; mu < first + EIGHT && mu < b->patterns; mu++) {
+            const int distance = billiard_distance(b, mu, at);
+            if (distance == 0 || distance == b->fan_in)
+                b->twins[n++] = (int32_t)mu;
+        }
+#endif
+    }
+    if (n == 1)
+        b->alone[at / 64] |= (uint64_t)1 << (at % 64);
+    return n;
+}
+
+/* Bit a: h[a] is positive. */
+INLINE uint32_t billiard_signs(const double *h)
+{
+#if defined(__AVX512F__)
+    return _mm512_cmp_pd_mask(_mm512_load_pd(h), _mm512_setzero_pd(), _CMP_GE_OQ);
+#else
+    uint32_t plus = 0;
+    for (int a = 0; a < EIGHT; a++)
+        plus |= (uint32_t)(h[a] >= 0) << a;
+    return plus;
+#endif
+}
+
+/* Whether the real sums have the signs that `side` says. */
+INLINE int billiard_agrees(const billiard_t *b)
+{
+    for (ptrdiff_t first = 0; first < b->patterns; first += 64) {
+        uint64_t plus = 0;
+        for (int a = 0; a < 64; a += EIGHT)
+            plus |= (uint64_t)billiard_signs(b->h + first + a) << a;
+        const ptrdiff_t left = b->patterns - first;
+        if ((plus ^ b->side[first / 64]) & (left < 64 ? ((uint64_t)1 << left) - 1 : ~(uint64_t)0))
+            return 0;
+    }
+    return 1;
+}
+
+/* The same of the weights on the grid q = rint(J scale), which a sum of more than c / 2 units cannot tell from J. */
+INLINE int billiard_fits(const billiard_t *b, double scale)
+{
+    const double doubt = (double)b->fan_in / scale;
+    for (ptrdiff_t mu = 0; mu < b->patterns; mu++) {
+        if (LIKELY(fabs(b->h[mu]) > doubt))
+            continue;
+        int64_t sum = 0;
+        for (ptrdiff_t k = 0; k < b->fan_in; k++)
+            sum += b->bits[k / 64 * b->padded + mu] >> (k % 64) & 1 ? b->q[k] : -b->q[k];
+        if ((sum >= 0) != billiard_bit(b->side, mu))
+            return 0;
+    }
+    return 1;
+}
+
+/* ------------------------------------------------------------------------------------------------- set-up */
+
+static void billiard_free(billiard_t *b)
+{
+    void *const arrays[] = {b->h, b->g, b->bits, b->side, b->first, b->alone, b->cost, b->twins, (void *)b->rows, b->row_words,
+                            b->J, b->v, b->q};
+    for (size_t a = 0; a < sizeof arrays / sizeof *arrays; a++)
+        free(arrays[a]);
+    memset(b, 0, sizeof *b);
+}
+
+/* Room for one perceptron; 0, or -1 if there is not enough memory. */
+static int billiard_make(billiard_t *b, const machine_t *machine)
+{
+    const size_t words = (size_t)((machine->patterns + 63) / 64), padded = 64 * words;
+    const size_t fan_in = (size_t)machine->fan_in, limbs = (fan_in + 63) / 64;
+    memset(b, 0, sizeof *b);
+    b->patterns = machine->patterns;
+    b->padded = (ptrdiff_t)padded;
+    b->fan_in = machine->fan_in;
+    b->limbs = (ptrdiff_t)limbs;
+    b->h = allocate(padded, sizeof *b->h);
+    b->g = allocate(padded, sizeof *b->g);
+    b->bits = allocate(limbs * padded, sizeof *b->bits);
+    b->side = allocate(words, sizeof *b->side);
+    b->first = allocate(words, sizeof *b->first);
+    b->alone = allocate(words, sizeof *b->alone);
+    b->cost = allocate(padded, sizeof *b->cost);
+    b->twins = allocate(padded, sizeof *b->twins);
+    b->rows = allocate(fan_in, sizeof *b->rows);
+    b->row_words = allocate(fan_in * words, sizeof *b->row_words);
+    b->J = allocate(fan_in, sizeof *b->J);
+    b->v = allocate(fan_in, sizeof *b->v);
+    b->q = allocate(fan_in, sizeof *b->q);
+    if (b->h && b->g && b->bits && b->side && b->first && b->alone && b->cost && b->twins && b->rows && b->row_words && b->J && b->v
+        && b->q)
+        return 0;
+    billiard_free(b);
+    return -1;
+}
+#endif
