@@ -99,18 +99,9 @@ def _all_keys(root: type[Section], path: tuple[str, ...] = ()) -> Iterator[str]:
             yield from _all_keys(root, (*path, key))
 
 
-_KINDS = {
-    "iid",
-    "hidden_manifold",
-    "file",
-    "log",
-    "linear",
-    "list",
-    "geometric",
-    "adaptive",
+_KINDS = {"iid", "hidden_manifold", "file", "log", "linear", "list", "geometric", "adaptive"} | {
     "weight",
     "billiard",
-} | {
     "int",
     "constrained-int",
     "literal['all']",

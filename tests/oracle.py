@@ -158,7 +158,7 @@ class Billiard:
             left -= n
 
     def visit(self, layer, i, v, rest, beta):
-        """Perceptron (layer, i) moves from its weights with velocity v by the angle `rest`; its last velocity."""
+        """Perceptron (layer, i) moves with velocity v by the angle `rest`; its last velocity."""
         signs = forward(self.wiring, integers_of(self.weights, False), self.inputs)
         s, plus = signs[layer][:, self.wiring[layer, i]], signs[layer + 1][:, i].copy()
         J = self.weights[layer, i].copy()
