@@ -175,9 +175,8 @@ class Billiard:
                 break
             self.walls += 1
             same = np.abs(s @ s[wall]) == s.shape[1]
-            cost = self.energy(layer, i, np.where(same, -plus, plus), signs) - self.energy(
-                layer, i, plus, signs
-            )
+            flipped = np.where(same, -plus, plus)
+            cost = self.energy(layer, i, flipped, signs) - self.energy(layer, i, plus, signs)
             n = s[wall] / np.sqrt(s.shape[1])
             across = v @ n
             rise = 0.0 if cost == 0 else beta * cost

@@ -113,7 +113,7 @@ class Weighed:
         return kernels.Student(self.wiring, weights, *words, len(self.inputs), False)
 
     def observables(self, weights):
-        """q(l), <J^2> and the overlaps of both perceptrons of the first layer with each other, per student."""
+        """q(l), <J^2> and the overlap of two perceptrons of the first layer, per student."""
         norm = np.linalg.norm(weights, axis=-1)
         q = (weights * self.teacher).sum(-1) / norm / np.linalg.norm(self.teacher, axis=-1)
         pair = (weights[..., 0, 0, :] * weights[..., 0, 1, :]).sum(-1)
@@ -160,7 +160,7 @@ def weighed():
 @pytest.mark.parametrize("beta", [0.4, 1.5, inf])
 @pytest.mark.parametrize("angle", [0.4, 2.0])
 def test_equilibrium_is_that_of_the_prior_weighed(weighed, beta, angle):
-    """q(l), norms, the overlap of two perceptrons and the energy against importance sampling from the prior."""
+    """q(l), norms, the overlap of two perceptrons, energy: against importance sampling from the prior."""
     z = weighed.largest_z(beta, lambda student, stream, n: student.billiard(stream, beta, angle, n))
     assert z < SIGMAS
 
@@ -178,14 +178,14 @@ def test_another_temperature_is_seen(weighed):
 @pytest.mark.parametrize("angle", [0.0, -1.0, 3.2, float("nan")])
 def test_angles_beyond_half_a_turn_are_refused(angle):
     student, _ = machine(1, 2, 3, 2, 5, "random")
-    with pytest.raises(ValueError, match="angle = .*: must be in"):
+    with pytest.raises(ValueError, match=r"angle = .*: must be in"):
         student.billiard(np.random.PCG64(0), inf, angle, 1)
 
 
 @pytest.mark.parametrize("beta", [-1.0, float("nan")])
 def test_bad_temperatures_are_refused(beta):
     student, _ = machine(1, 2, 3, 2, 5, "random")
-    with pytest.raises(ValueError, match="beta = .*: must be >= 0"):
+    with pytest.raises(ValueError, match=r"beta = .*: must be >= 0"):
         student.billiard(np.random.PCG64(0), beta, 0.5, 1)
 
 
