@@ -268,14 +268,16 @@ static int gather_same(words_t *a, words_t *b)
 
 #else
 /* Never called: kernels_for offers `gather` for AVX-512 only. */
-static void gather_layers(const words_t *words, ptrdiff_t l, int n, const word_t *below, word_t *above, int groups)
+static _Noreturn void gather_layers(
+    const words_t *words, ptrdiff_t l, int n, const word_t *below, word_t *above, int groups)
 {
     (void)words, (void)l, (void)n, (void)below, (void)above, (void)groups;
+    abort();
 }
-static int gather_misses(const words_t *words, word_t below, word_t target, int wide)
+static _Noreturn int gather_misses(const words_t *words, word_t below, word_t target, int wide)
 {
     (void)words, (void)below, (void)target, (void)wide;
-    return 0;
+    abort();
 }
 static void gather_build(words_t *words) { (void)words; }
 static void gather_change(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k)

@@ -28,8 +28,8 @@ cdef enum:
 
 KERNELS = {"events": EVENTS, "words": WORDS, "gather": GATHER, "dense": DENSE}
 
-WORD = 128
-"""Most neurons per layer of the kernels of words."""
+NARROW, WIDE = 64, 128
+"""Most neurons per layer of the kernel of words, and of those that gather or are dense."""
 
 
 class WeightOverflow(ArithmeticError):
@@ -40,13 +40,13 @@ def kernels_for(Py_ssize_t depth, Py_ssize_t width, Py_ssize_t fan_in, str level
     """The kernels that such a machine can have at this level, the one that was measured to be fastest first."""
     full = fan_in == width
     possible = ["events"]
-    if width <= WORD:
-        possible.append("words")
-        if full and width > 32:
-            possible.append("dense")
-        elif 2 * fan_in <= width and level == "avx512":
-            possible.append("gather")
     sparse = 2 * fan_in <= width
+    if width <= NARROW:
+        possible.append("words")
+    if full and 32 < width <= WIDE:
+        possible.append("dense")
+    if sparse and width <= WIDE and level == "avx512":
+        possible.append("gather")
     if level == "avx512":
         if width > 48:
             best = "dense" if full else "events" if fan_in > 20 or (depth <= 2 and width > 64) else "gather"

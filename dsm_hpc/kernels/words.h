@@ -1,5 +1,5 @@
-/* Machines of at most 128 neurons per layer: the signs of a layer in one pattern are a word, and a layer is
- * computed anew from the word below it.
+/* Machines of at most 64 neurons per layer, or 128 where layers are gathered: the signs of a layer in one pattern are
+ * a word, and a layer is computed anew from the word below it.
  *
  * Above a flip half the neurons change after a layer or two, so following single changes saves nothing here.
  * Nothing is kept of a pattern but its signs: pre-activations are summed when they are needed, in 16 bits.
@@ -89,21 +89,21 @@ INLINE uint16_t *plane_of(const words_t *words, ptrdiff_t l, ptrdiff_t plane)
     return words->planes_of + (l * words->planes + plane) * words->stride;
 }
 
-/* Tables of a layer are cut into slabs of perceptrons: slab v is [group][16][lanes].  Up to 64 neurons there is one
- * slab; beyond, one for each vector, which stays in L1 while it is read for many words. */
+/* Tables of a layer: [group][16][lanes_of(groups)]. */
 INLINE int lanes_of(int groups)
 {
-    return groups <= 16 ? VECTORS(groups) * SHORTS : SHORTS;
+    return VECTORS(groups) * SHORTS;
 }
 
-INLINE int slabs_of(int groups)
+INLINE int16_t *columns_of(const words_t *words, ptrdiff_t l)
 {
-    return groups <= 16 ? 1 : VECTORS(groups);
+    return words->columns + (l - 1) * words->layer;
 }
 
-INLINE int16_t *slab_of(const words_t *words, ptrdiff_t l, ptrdiff_t v)
+/* Whether layers are gathered: beyond 64 neurons in any case. */
+INLINE int is_gathered(const words_t *words, int groups)
 {
-    return words->columns + (l - 1) * words->layer + v * words->groups * ENTRIES * SHORTS;
+    return groups > 16 || words->limbs;
 }
 
 INLINE int32_t *exact_of(const words_t *words, ptrdiff_t l, ptrdiff_t i)
@@ -235,8 +235,8 @@ INLINE void group_weights(const words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdif
 
 INLINE void store_column(words_t *words, ptrdiff_t l, ptrdiff_t group, ptrdiff_t i, short_entries_t entries)
 {
-    const int groups = (int)words->groups, v = groups <= 16 ? 0 : (int)(i / SHORTS), lanes = lanes_of(groups);
-    int16_t *column = slab_of(words, l, v) + group * ENTRIES * lanes + i - v * SHORTS;
+    const int lanes = lanes_of((int)words->groups);
+    int16_t *column = columns_of(words, l) + group * ENTRIES * lanes + i;
     for (int e = 0; e < ENTRIES; e++)
         column[e * lanes] = entries[e];
 }
@@ -258,39 +258,22 @@ static __attribute__((noinline)) word_t settle(
 #include "gather.h"
 
 /* Signs of a vector of sums, and which of them must be computed exactly: bits from `first` on. */
-INLINE void join_signs(const words_t *words, shorts_t sum, int first, word_t *above, word_t *near)
+INLINE void join_signs(const words_t *words, shorts_t sum, int first, uint64_t *above, uint64_t *near)
 {
     const uint64_t all = ((uint64_t)1 << (SHORTS - 1) << 1) - 1;
-    const uint64_t plus = ~(uint64_t)negative_shorts(sum) & all;
-    const uint64_t close = near_zero(sum, words->slack, load_shorts(words->window + first));
-    if (first < 64) {
-        above->low |= plus << first;
-        near->low |= close << first;
-    } else {
-        above->high |= plus << (first - 64);
-        near->high |= close << (first - 64);
-    }
+    *above |= (~(uint64_t)negative_shorts(sum) & all) << first;
+    *near |= (uint64_t)near_zero(sum, words->slack, load_shorts(words->window + first)) << first;
 }
 
-INLINE word_t settled(const words_t *words, ptrdiff_t l, word_t below, word_t above, word_t near, int groups)
-{
-    above = and_words(above, words->valid);
-    if (UNLIKELY(near.low))
-        above = settle(words, l, below, above, 0, near.low);
-    if (groups > 16 && UNLIKELY(near.high))
-        above = settle(words, l, below, above, 64, near.high);
-    return above;
-}
-
-/* Up to 64 neurons: the rows that a word selects are added in registers. */
+/* The rows that a word selects are added in registers. */
 INLINE word_t layer_by_rows(const words_t *words, ptrdiff_t l, word_t below, int groups)
 {
     enum { MOST = 64 / SHORTS };
-    const int16_t *table = slab_of(words, l, 0);
+    const int16_t *table = columns_of(words, l);
     const int vectors = VECTORS(groups);
     const ptrdiff_t row = vectors * SHORTS;
-    word_t above = {0, 0}, near = {0, 0};
-    uint64_t bits = below.low;
+    word_t above = {0, 0};
+    uint64_t bits = below.low, near = 0;
     shorts_t sum[MOST];
     for (int v = 0; v < vectors; v++)
         sum[v] = load_shorts(table + (bits & (ENTRIES - 1)) * row + v * SHORTS);
@@ -301,105 +284,28 @@ INLINE word_t layer_by_rows(const words_t *words, ptrdiff_t l, word_t below, int
             sum[v] += load_shorts(table + (bits & (ENTRIES - 1)) * row + v * SHORTS);
     }
     for (int v = 0; v < vectors; v++)
-        join_signs(words, sum[v], v * SHORTS, &above, &near);
-    return settled(words, l, below, above, near, groups);
-}
-
-/* Where a word's rows are within a slab: each group's index, times the bytes of a vector. */
-typedef struct { _Alignas(64) uint16_t of[WORD / INPUTS]; } offsets_t;
-
-INLINE offsets_t offsets_of(word_t word)
-{
-    offsets_t offsets;
-#if defined(__AVX512BW__)
-    const __m128i bits = _mm_set_epi64x((int64_t)word.high, (int64_t)word.low), four = _mm_set1_epi8(15);
-    const __m128i even = _mm_and_si128(bits, four), odd = _mm_and_si128(_mm_srli_epi16(bits, 4), four);
-    const __m256i bytes = _mm256_set_m128i(_mm_unpackhi_epi8(even, odd), _mm_unpacklo_epi8(even, odd));
-    _mm512_store_si512(offsets.of, _mm512_slli_epi16(_mm512_cvtepu8_epi16(bytes), 6));
-#else
-    for (int g = 0; g < WORD / INPUTS; g++)
-        offsets.of[g] = (uint16_t)(((g < 16 ? word.low >> (4 * g) : word.high >> (4 * (g - 16))) & 15) * BYTES);
-#endif
-    return offsets;
-}
-
-/* Sums of slab v of the perceptrons of layer l over `count` words. */
-INLINE void add_rows(const words_t *words, ptrdiff_t l, int v, int count, const offsets_t *offsets, shorts_t *sum,
-                     int groups)
-{
-    const char *table = (const char *)slab_of(words, l, v);
-    for (int t = 0; t < count; t++)
-        sum[t] = load_shorts(table + offsets[t].of[0]);
-#pragma GCC unroll 32
-    for (int g = 1; g < groups; g++)
-        for (int t = 0; t < count; t++)
-            sum[t] += load_shorts(table + offsets[t].of[g] + g * ENTRIES * BYTES);
-}
-
-enum { TOGETHER = 4 };      /* words whose rows are added side by side */
-
-/* More than 64 neurons: one slab after the other for all words. */
-INLINE void layers_by_slabs(const words_t *words, ptrdiff_t l, int n, const word_t *below, word_t *above, int groups)
-{
-    offsets_t offsets[BATCH];
-    word_t plus[BATCH], near[BATCH];
-    for (int t = 0; t < n; t++) {
-        offsets[t] = offsets_of(below[t]);
-        plus[t] = near[t] = (word_t){0, 0};
-    }
-#pragma GCC unroll 16
-    for (int v = 0; v < VECTORS(groups); v++) {
-        int t = 0;
-        for (; t + TOGETHER <= n; t += TOGETHER) {
-            shorts_t sum[TOGETHER];
-            add_rows(words, l, v, TOGETHER, offsets + t, sum, groups);
-            for (int a = 0; a < TOGETHER; a++)
-                join_signs(words, sum[a], v * SHORTS, plus + t + a, near + t + a);
-        }
-        for (; t < n; t++) {
-            shorts_t sum;
-            add_rows(words, l, v, 1, offsets + t, &sum, groups);
-            join_signs(words, sum, v * SHORTS, plus + t, near + t);
-        }
-    }
-    for (int t = 0; t < n; t++)
-        above[t] = settled(words, l, below[t], plus[t], near[t], groups);
+        join_signs(words, sum[v], v * SHORTS, &above.low, &near);
+    above.low &= words->valid.low;
+    return UNLIKELY(near) ? settle(words, l, below, above, 0, near) : above;
 }
 
 /* Signs of layer l (of perceptrons) over at most BATCH words `below`; `above` may be the same. */
 INLINE void layers_above(const words_t *words, ptrdiff_t l, int n, const word_t *below, word_t *above, int groups)
 {
-    if (words->limbs)
+    if (is_gathered(words, groups))
         gather_layers(words, l, n, below, above, groups);
-    else if (groups > 16)
-        layers_by_slabs(words, l, n, below, above, groups);
     else
         for (int t = 0; t < n; t++)
             above[t] = layer_by_rows(words, l, below[t], groups);
 }
 
-/* Whether the last layer over a word differs from the target; stops at the first slab that does. */
+/* Whether the last layer over a word differs from the target. */
 INLINE int misses_target(const words_t *words, word_t below, word_t target, int groups)
 {
     const ptrdiff_t l = words->machine->depth - 1;
-    if (words->limbs)
+    if (is_gathered(words, groups))
         return gather_misses(words, below, target, groups > 16);
-    if (groups <= 16)
-        return !is_zero(xor_words(layer_by_rows(words, l, below, groups), target), groups);
-    const offsets_t offsets = offsets_of(below);
-    for (int v = 0; v < VECTORS(groups); v++) {
-        const int first = v * SHORTS;
-        const uint64_t mask = (((uint64_t)1 << (SHORTS - 1) << 1) - 1) << (first % 64);
-        const word_t here = first < 64 ? (word_t){mask, 0} : (word_t){0, mask};
-        word_t above = {0, 0}, near = {0, 0};
-        shorts_t sum;
-        add_rows(words, l, v, 1, &offsets, &sum, groups);
-        join_signs(words, sum, first, &above, &near);
-        above = settled(words, l, below, above, near, groups);
-        if (!is_zero(and_words(xor_words(above, target), and_words(here, words->valid)), groups))
-            return 1;
-    }
-    return 0;
+    return !is_zero(xor_words(layer_by_rows(words, l, below, groups), target), groups);
 }
 
 /* -------------------------------------------------------------------------------------- row of a perceptron */
@@ -447,7 +353,6 @@ INLINE shorts_t look_up(lookup_t table, shorts_t index)
 #endif
 
 enum { BLOCKS = 64 / SHORTS };      /* vectors of 64 patterns */
-
 
 /* Sums of the probed perceptron over 64 patterns, by tables. */
 INLINE void sums_by_tables(const words_t *words, ptrdiff_t w, int groups, shorts_t *sum)
@@ -845,8 +750,7 @@ static int words_make(words_t *words, const machine_t *machine, int by_gathering
     words->groups = groups_for(machine->width);
     for (ptrdiff_t i = 0; i < machine->width; i++)
         words->valid = xor_words(words->valid, one_bit(i));
-    const int slabs = slabs_of((int)words->groups);
-    words->layer = words->groups * ENTRIES * slabs * lanes_of((int)words->groups);
+    words->layer = words->groups * ENTRIES * lanes_of((int)words->groups);
     words->by_tables = !by_gathering && TABLES_FROM * machine->fan_in >= machine->width;
     words->reach = words->by_tables ? PLANE * words->planes : machine->fan_in;
     /* A stride of a multiple of 4096 bytes would put all planes into the same cache sets. */
