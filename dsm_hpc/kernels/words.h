@@ -139,6 +139,15 @@ INLINE void store_word(words_t *words, ptrdiff_t l, ptrdiff_t mu, word_t word, i
         plane_of(words, l, p)[mu] = (uint16_t)(p < 4 ? word.low >> (PLANE * p) : word.high >> (PLANE * (p - 4)));
 }
 
+/* Of a narrow word only what is there: halves that are written one by one and read together would make the processor
+ * wait for them. */
+INLINE void put_word(word_t *to, word_t word, int groups)
+{
+    to->low = word.low;
+    if (groups > 16)
+        to->high = word.high;
+}
+
 INLINE word_t one_bit(ptrdiff_t i)
 {
     return (word_t){i < 64 ? (uint64_t)1 << i : 0, i < 64 ? 0 : (uint64_t)1 << (i - 64)};
@@ -296,7 +305,7 @@ INLINE void layers_above(const words_t *words, ptrdiff_t l, int n, const word_t 
         gather_layers(words, l, n, below, above, groups);
     else
         for (int t = 0; t < n; t++)
-            above[t] = layer_by_rows(words, l, below[t], groups);
+            put_word(above + t, layer_by_rows(words, l, below[t], groups), groups);
 }
 
 /* Whether the last layer over a word differs from the target. */
@@ -593,8 +602,8 @@ INLINE void words_evaluate(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t f
     word_t now[BATCH], next[BATCH];
     int live[BATCH], alive = n;
     for (int t = 0; t < n; t++) {
-        now[t] = xor_words(word_of(words, l + 1, patterns[first + t], groups), one_bit(i));
-        after_of(words, first + t)[l + 1] = now[t];
+        put_word(now + t, xor_words(word_of(words, l + 1, patterns[first + t], groups), one_bit(i)), groups);
+        put_word(after_of(words, first + t) + l + 1, now[t], groups);
         words->top[first + t] = (int32_t)machine->depth;
         live[t] = t;
         gained[first + t] = 0;
@@ -604,13 +613,13 @@ INLINE void words_evaluate(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t f
         layers_above(words, q, alive, now, next, groups);
         for (int a = 0; a < alive; a++) {
             const ptrdiff_t task = first + live[a];
-            after_of(words, task)[q + 1] = next[a];
+            put_word(after_of(words, task) + q + 1, next[a], groups);
             if (is_zero(xor_words(next[a], word_of(words, q + 1, patterns[task], groups)), groups)) {
                 words->top[task] = (int32_t)q;
                 continue;
             }
             live[left] = live[a];
-            now[left++] = next[a];
+            put_word(now + left++, next[a], groups);
         }
         alive = left;
     }
@@ -635,7 +644,7 @@ INLINE void words_spoil(words_t *words, int n, const flip_t *flips, uint8_t *spo
     }
     for (int a = 0; a < n; a++) {
         const flip_t *flip = &flips[who[a]];
-        now[a] = xor_words(word_of(words, flip->l + 1, flip->mu, groups), one_bit(flip->i));
+        put_word(now + a, xor_words(word_of(words, flip->l + 1, flip->mu, groups), one_bit(flip->i)), groups);
     }
     for (ptrdiff_t q = n ? flips[who[0]].l + 1 : depth; q < depth - 1; q++) {
         while (active < n && flips[who[active]].l < q)
