@@ -41,7 +41,7 @@ enum { MOST_GROUPS = WORD / INPUTS };
 INLINE void begin(student_t *student, const proposal_t *p, int form)
 {
     if (IS_WORDS(form))
-        words_begin(WORDS_OF(student), p->l, p->i, p->k, p->before, p->after, p->absolute_sum);
+        words_begin(WORDS_OF(student), p->l, p->i, p->k, p->before, p->after, p->absolute_sum, form);
 }
 
 INLINE uint64_t flips(const student_t *student, const proposal_t *p, ptrdiff_t w, int only_first, int form)
@@ -99,7 +99,7 @@ INLINE void fetch(const student_t *student, const block_t *block, ptrdiff_t t, i
     __builtin_prefetch(student->absolute_sum + l * student->machine.width + i);
     const int at_zero = student->energy == 0;
     if (IS_WORDS(form))
-        words_prefetch(WORDS_OF(student), l, i, at_zero);
+        words_prefetch(WORDS_OF(student), l, i, at_zero, form);
     else if (IS_DENSE(form))
         dense_prefetch(DENSE_OF(student), l, i, at_zero);
     else
@@ -195,7 +195,7 @@ INLINE void carry_out(student_t *student, const proposal_t *p, ptrdiff_t n, int6
 {
     if (IS_WORDS(form)) {
         words_commit(WORDS_OF(student), p->l, n, student->flipped, student->gained, form);
-        words_change(WORDS_OF(student));
+        words_change(WORDS_OF(student), form);
     } else if (IS_DENSE(form)) {
         dense_commit(DENSE_OF(student), p->l, p->i, n, student->flipped, student->gained, form - MOST_GROUPS);
         dense_change(DENSE_OF(student), p->l, p->i, p->k, p->before, p->after, form - MOST_GROUPS);
