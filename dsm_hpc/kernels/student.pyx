@@ -47,15 +47,12 @@ def kernels_for(Py_ssize_t depth, Py_ssize_t width, Py_ssize_t fan_in, str level
         possible.append("dense")
     if sparse and width <= WIDE and level == "avx512":
         possible.append("gather")
-    if level == "avx512":
-        if width > 48:
-            best = "dense" if full else "events" if fan_in > 20 or (depth <= 2 and width > 64) else "gather"
-        else:
-            best = "gather" if width > 32 and sparse else "words"
-    elif level == "avx2":
-        best = "words" if width <= 40 or (sparse and width <= 64 and fan_in <= 20) else "dense" if full else "events"
+    if width <= NARROW:
+        best = "gather" if level == "avx512" and width > 32 and 8 * fan_in <= width else "words"
+    elif full:
+        best = "dense"
     else:
-        best = "dense" if full else "words" if sparse and width <= 64 else "events"
+        best = "gather" if level == "avx512" and fan_in <= 20 and depth > 2 else "events"
     best = best if best in possible else "events"
     return [best, *(name for name in possible if name != best)]
 
