@@ -69,17 +69,17 @@ def _billiard_bytes(fan_in: int, train: int) -> int:
 
 def _words_bytes(width: int, fan_in: int, depth: int, train: int, gathered: bool) -> int:
     planes, patterns = ceil(width / 16), 64 * _words(train)
+    patterns += 64 * (patterns % 1024 == 0)
     groups = ceil(width / 4) if width <= 64 else 4 * planes
     signs = 2 * (depth + 1) * planes * patterns + 8 * (depth + 2) * patterns * (1 + (width > 64))
     tasks = (16 * (depth + 1) + 4) * train
-    by_tables = not gathered and 3 * fan_in >= width
-    exact = 4 * depth * width * (16 * planes if by_tables else fan_in) + 16 * depth * width
-    rows = 32 * depth * width * groups if by_tables else 0
+    sentinels = 16 * depth * width
     if gathered:
-        above = (depth - 1) * planes * (192 * ceil(fan_in / 4) + 64)
+        weights = 4 * depth * width * fan_in + (depth - 1) * planes * (192 * ceil(fan_in / 4) + 64)
     else:
-        above = 1024 * (depth - 1) * groups * ceil(width / 32)  # whole vectors of AVX-512
-    return signs + tasks + exact + rows + above
+        columns = 1024 * (depth - 1) * groups * ceil(width / 32)  # whole vectors of AVX-512
+        weights = 64 * depth * width * planes + columns + 2 * depth * width * patterns  # and sums
+    return signs + tasks + sentinels + weights
 
 
 def _dense_bytes(width: int, depth: int, train: int) -> int:

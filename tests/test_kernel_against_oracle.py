@@ -192,7 +192,7 @@ def test_hidden_manifold_inputs(width, fan_in, dimension, start):
 
 @pytest.mark.parametrize(
     ("width", "fan_in", "kernel"),
-    [(20, 20, "words"), (64, 3, "words"), (128, 128, "words"), (129, 3, "events")],
+    [(20, 20, "words"), (64, 3, "words"), (65, 3, "events"), (128, 128, "dense"), (129, 3, "events")],
 )
 def test_the_kernel_is_chosen_by_size(width, fan_in, kernel):
     kind = "full" if fan_in == width else "sparse"

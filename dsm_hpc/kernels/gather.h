@@ -4,6 +4,8 @@
  * rounded to 16 bits and cut into two signed bytes (vpdpbusd): h ~ 2 (256 sum b high + sum b low) - sum (weights),
  * b = 0 or 1.  Sixteen perceptrons in the lanes, two patterns at a time, so that weights are loaded once for both.
  *
+ * The row of a perceptron: one masked addition for each of its few weights and vector of patterns.
+ *
  * Bound, for 16 perceptrons, 4 inputs and 2 patterns: three loads of 64 bytes, two shuffles, four products.  A layer
  * has 12 N c bytes or less: the machine lies in L1 or L2.
  */
@@ -20,6 +22,10 @@ struct limbs {
     _Alignas(64) int32_t window[WORD];  /* 2 slack + 1 where there is a perceptron, else 0 */
     chunk_t *chunk;             /* [l = 1..L-1][plane][chunk] */
     int32_t *bias;              /* [l = 1..L-1][16 planes]: -sum of rounded weights */
+    /* row of the proposal at hand, for each of its weights: where the neuron's signs are, as which bit, twice the
+     * weight rounded to words->shift; -sum of these weights */
+    const uint16_t *plane[WORD];
+    int16_t bit[WORD], doubled[WORD], minus_all;
 };
 
 #if defined(__AVX512VBMI__) && defined(__AVX512VNNI__)
@@ -188,20 +194,53 @@ static __attribute__((noinline)) int gather_misses(const words_t *words, word_t 
     }
 }
 
+/* Row of the proposal at hand, in which weight k becomes `after`. */
+INLINE void gather_begin(const words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t after)
+{
+    const machine_t *machine = words->machine;
+    const int32_t *inputs = machine->inputs + place_of(machine, l, i, 0), *weights = exact_of(words, l, i);
+    struct limbs *limbs = words->limbs;
+    int32_t all = 0;
+    for (ptrdiff_t a = 0; a < machine->fan_in; a++) {
+        const int32_t q = rounded(a == k ? after : weights[a], words->shift);
+        limbs->plane[a] = plane_of(words, l, inputs[a] / PLANE);
+        limbs->bit[a] = (int16_t)(1 << (inputs[a] % PLANE));
+        limbs->doubled[a] = (int16_t)(2 * q);
+        all += q;
+    }
+    limbs->minus_all = (int16_t)-all;
+}
+
+/* Sums of that row over 64 patterns: a masked addition for each weight and vector of patterns. */
+INLINE void gather_row(const words_t *words, ptrdiff_t w, shorts_t *sum)
+{
+    const struct limbs *limbs = words->limbs;
+    for (int a = 0; a < BLOCKS; a++)
+        sum[a] = (shorts_t){} + limbs->minus_all;
+    for (ptrdiff_t k = 0; k < words->machine->fan_in; k++) {
+        const uint16_t *plane = limbs->plane[k] + 64 * w;
+        const __m512i bit = _mm512_set1_epi16(limbs->bit[k]), doubled = _mm512_set1_epi16(limbs->doubled[k]);
+        for (int a = 0; a < BLOCKS; a++) {
+            const __mmask32 plus = _mm512_test_epi16_mask((__m512i)load_shorts(plane + a * SHORTS), bit);
+            sum[a] = (shorts_t)_mm512_mask_add_epi16((__m512i)sum[a], plus, (__m512i)sum[a], doubled);
+        }
+    }
+}
+
 /* Stores a weight where the sums read it; returns it rounded. */
 static int32_t gather_store(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t weight)
 {
     const struct limbs *limbs = words->limbs;
     chunk_t *chunk = chunks_of(words, l, i / PLANE) + k / 4;
     const ptrdiff_t at = 4 * (i % PLANE) + k % 4;
-    const int64_t half = ((int64_t)1 << limbs->shift) >> 1;
-    const int32_t rounded = (int32_t)((weight + half) >> limbs->shift);
+    const int32_t q = rounded(weight, limbs->shift);
     chunk->input[at] = (uint8_t)words->machine->inputs[place_of(words->machine, l, i, k)];
-    chunk->low[at] = (int8_t)(rounded & 255);
-    chunk->high[at] = (int8_t)((rounded - chunk->low[at]) >> 8);
-    return rounded;
+    chunk->low[at] = (int8_t)(q & 255);
+    chunk->high[at] = (int8_t)((q - chunk->low[at]) >> 8);
+    return q;
 }
 
+/* Everything that follows from the weights. */
 static void gather_build(words_t *words)
 {
     const machine_t *machine = words->machine;
@@ -212,9 +251,12 @@ static void gather_build(words_t *words)
     /* two signed bytes reach from -128 257 to 127 257 */
     while (largest >> limbs->shift > 127 * 256)
         limbs->shift++;
+    /* single weights are rounded to the nearest, then added or subtracted */
     limbs->slack = (int32_t)(machine->fan_in / 2);
     for (ptrdiff_t i = 0; i < machine->width; i++)
         limbs->window[i] = limbs->shift ? 2 * limbs->slack + 1 : 0;
+    words->row_slack = (int16_t)limbs->slack;
+    words->row_window = (int16_t)(words->shift ? 2 * limbs->slack + 1 : 0);
     for (ptrdiff_t l = 1; l < machine->depth; l++) {
         for (ptrdiff_t i = 0; i < machine->width; i++) {
             bias_of(words, l, i / PLANE)[i % PLANE] = 0;
@@ -283,14 +325,26 @@ static int gather_same(words_t *a, words_t *b)
 
 #else
 /* Never called: kernels_for offers `gather` for AVX-512 only. */
-static void gather_layers(const words_t *words, ptrdiff_t l, int n, const word_t *below, word_t *above, int groups)
+static _Noreturn void gather_layers(
+    const words_t *words, ptrdiff_t l, int n, const word_t *below, word_t *above, int groups)
 {
     (void)words, (void)l, (void)n, (void)below, (void)above, (void)groups;
+    abort();
 }
-static int gather_misses(const words_t *words, word_t below, word_t target, int wide)
+static _Noreturn int gather_misses(const words_t *words, word_t below, word_t target, int wide)
 {
     (void)words, (void)below, (void)target, (void)wide;
-    return 0;
+    abort();
+}
+static _Noreturn void gather_begin(const words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t after)
+{
+    (void)words, (void)l, (void)i, (void)k, (void)after;
+    abort();
+}
+static _Noreturn void gather_row(const words_t *words, ptrdiff_t w, shorts_t *sum)
+{
+    (void)words, (void)w, (void)sum;
+    abort();
 }
 static void gather_build(words_t *words) { (void)words; }
 static void gather_change(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k)

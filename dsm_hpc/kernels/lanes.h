@@ -86,6 +86,12 @@ INLINE shorts_t load_shorts(const void *p)
     return v;
 }
 
+INLINE void store_shorts(void *p, shorts_t v)
+{
+    __builtin_memcpy(p, &v, sizeof v);
+}
+
+/* Bit b: lane b is negative. */
 INLINE uint32_t negative_shorts(shorts_t v)
 {
 #if defined(__AVX512BW__)

@@ -13,7 +13,7 @@ typedef struct {
     int64_t energy;             /* wrong output bits */
     int64_t *proposed, *accepted;       /* [l], running counts */
     int32_t *flipped, *gained;  /* [task] pattern in which the proposal at hand flips its perceptron; gain */
-    int window;                 /* proposals to try together at E = 0 */
+    int window;                 /* half of the proposals to try together next at E = 0 (student.h) */
     int warmth;                 /* running mean of acceptance, times 2^16 (student.h) */
     int form;                   /* which kernel, and which copy of it (student.h) */
     void *kernel;               /* words_t, dense_t or events_t */

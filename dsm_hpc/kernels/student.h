@@ -11,10 +11,12 @@
 #include "words.h"
 
 enum {
+    CACHED = 512 << 10,         /* bytes of a kernel that L2 holds: nothing is prefetched */
     AHEAD = 3,                  /* proposals between a prefetch and its use */
     WINDOW = 8,                 /* most proposals that are tried together at E = 0, */
+    TOGETHER_FROM = 640,        /* where L M is at least this: below, one after the other takes less, */
     WARMTH_BITS = 16,
-    COLD = 1 << (WARMTH_BITS - 2),      /* if fewer than a quarter of the last are accepted */
+    COLD = 1 << (WARMTH_BITS - 2),      /* and if fewer than a quarter of the last are accepted */
 };
 
 #define WORDS_OF(student) ((words_t *)(student)->kernel)
@@ -39,7 +41,7 @@ enum { MOST_GROUPS = WORD / INPUTS };
 INLINE void begin(student_t *student, const proposal_t *p, int form)
 {
     if (IS_WORDS(form))
-        words_begin(WORDS_OF(student), p->l, p->i, p->k, p->before, p->after, p->absolute_sum);
+        words_begin(WORDS_OF(student), p->l, p->i, p->k, p->before, p->after, p->absolute_sum, form);
 }
 
 INLINE uint64_t flips(const student_t *student, const proposal_t *p, ptrdiff_t w, int only_first, int form)
@@ -54,7 +56,9 @@ INLINE uint64_t flips(const student_t *student, const proposal_t *p, ptrdiff_t w
 INLINE void evaluate(student_t *student, const proposal_t *p, ptrdiff_t first, int n, int form)
 {
     int32_t *flipped = student->flipped, *gained = student->gained;
-    if (IS_WORDS(form))
+    if (IS_WORDS(form) && n == 1)       /* a copy without loops over tasks: most batches of small machines */
+        words_evaluate(WORDS_OF(student), p->l, p->i, first, 1, flipped, gained, form);
+    else if (IS_WORDS(form))
         words_evaluate(WORDS_OF(student), p->l, p->i, first, n, flipped, gained, form);
     else if (IS_DENSE(form))
         dense_evaluate(DENSE_OF(student), p->l, p->i, first, n, flipped, gained, form - MOST_GROUPS);
@@ -95,7 +99,7 @@ INLINE void fetch(const student_t *student, const block_t *block, ptrdiff_t t, i
     __builtin_prefetch(student->absolute_sum + l * student->machine.width + i);
     const int at_zero = student->energy == 0;
     if (IS_WORDS(form))
-        words_prefetch(WORDS_OF(student), l, i, at_zero);
+        words_prefetch(WORDS_OF(student), l, i, at_zero, form);
     else if (IS_DENSE(form))
         dense_prefetch(DENSE_OF(student), l, i, at_zero);
     else
@@ -128,29 +132,35 @@ INLINE void follow(student_t *student, const proposal_t *p, ptrdiff_t done, int 
     }
 }
 
+/* Lists the patterns that flip; *spare: the wrong bits that they have. */
+INLINE ptrdiff_t list_flips(student_t *student, const proposal_t *p, int64_t *spare, int form)
+{
+    const int32_t *wrong = student->machine.wrong;
+    int32_t *flipped = student->flipped;
+    ptrdiff_t n = 0;
+    int64_t bits = 0;
+    for (ptrdiff_t from = 0; from < student->machine.patterns; from += 64) {
+        for (uint64_t left = flips(student, p, from / 64, 0, form); left; left &= left - 1) {
+            const int32_t mu = (int32_t)from + __builtin_ctzll(left);
+            flipped[n++] = mu;
+            bits += wrong[mu];
+        }
+    }
+    *spare = bits;
+    return n;
+}
+
 /* Whether Delta E <= threshold, stopping as soon as it is certain (exact early rejection); *n_flipped tasks are
  * left evaluated.  `spare` bounds what the flips not yet followed can gain: a pattern gains at most its wrong
  * bits.  Tasks are followed in batches of as many as a rejection takes, if each spoils half of the outputs. */
 INLINE int allowed(student_t *student, const proposal_t *p, ptrdiff_t *n_flipped, int64_t *gain, int form)
 {
     const machine_t *machine = &student->machine;
-    const ptrdiff_t words = (machine->patterns + 63) / 64;
-    int64_t delta = 0, spare = 0;
-    ptrdiff_t n = 0, done = 0;
-    for (ptrdiff_t w = 0; w < words; w++) {
-        for (uint64_t left = flips(student, p, w, 0, form); left; left &= left - 1) {
-            const int32_t mu = (int32_t)(64 * w) + __builtin_ctzll(left);
-            student->flipped[n++] = mu;
-            spare += machine->wrong[mu];
-            if (student->energy == 0) {     /* nothing can be gained: no need to see the other flips first */
-                follow(student, p, done++, 1, &delta, &spare, form);
-                if (delta > p->threshold)
-                    return 0;
-            }
-        }
-    }
+    int64_t delta = 0, spare;
+    ptrdiff_t n = list_flips(student, p, &spare, form), done = 0;
     while (done < n) {
-        int64_t batch = 1 + 2 * (p->threshold - delta + spare) / machine->width;
+        const uint64_t could = (uint64_t)(2 * (p->threshold - delta + spare));
+        int64_t batch = 1 + (int64_t)quotient(could, (uint64_t)machine->width, machine->by_width);
         batch = batch > BATCH ? BATCH : batch;
         batch = batch > n - done ? n - done : batch;
         follow(student, p, done, (int)batch, &delta, &spare, form);
@@ -163,11 +173,29 @@ INLINE int allowed(student_t *student, const proposal_t *p, ptrdiff_t *n_flipped
     return 1;
 }
 
+/* The same at E = 0, where nothing can be gained: no need to see the other flips first. */
+INLINE int allowed_at_zero(student_t *student, const proposal_t *p, ptrdiff_t *n_flipped, int64_t *gain, int form)
+{
+    int64_t delta = 0, spare = 0;
+    ptrdiff_t n = 0;
+    for (ptrdiff_t from = 0; from < student->machine.patterns; from += 64) {
+        for (uint64_t left = flips(student, p, from / 64, 0, form); left; left &= left - 1) {
+            student->flipped[n] = (int32_t)from + __builtin_ctzll(left);
+            follow(student, p, n++, 1, &delta, &spare, form);
+            if (delta > p->threshold)
+                return 0;
+        }
+    }
+    *n_flipped = n;
+    *gain = delta;
+    return 1;
+}
+
 INLINE void carry_out(student_t *student, const proposal_t *p, ptrdiff_t n, int64_t gain, int form)
 {
     if (IS_WORDS(form)) {
         words_commit(WORDS_OF(student), p->l, n, student->flipped, student->gained, form);
-        words_change(WORDS_OF(student));
+        words_change(WORDS_OF(student), form);
     } else if (IS_DENSE(form)) {
         dense_commit(DENSE_OF(student), p->l, p->i, n, student->flipped, student->gained, form - MOST_GROUPS);
         dense_change(DENSE_OF(student), p->l, p->i, p->k, p->before, p->after, form - MOST_GROUPS);
@@ -181,25 +209,17 @@ INLINE void carry_out(student_t *student, const proposal_t *p, ptrdiff_t n, int6
     student->accepted[p->l]++;
 }
 
-/* Decides one proposal. */
-INLINE int decide_proposal(student_t *student, const proposal_t *p, int form)
+/* Decides one proposal, of which it may be known that it flips nothing. */
+INLINE int decide_proposal(student_t *student, const proposal_t *p, int flips_nothing, int form)
 {
     ptrdiff_t n = 0;
     int64_t gain = 0;
     begin(student, p, form);
     student->proposed[p->l]++;
-    if (!allowed(student, p, &n, &gain, form))
+    if (!flips_nothing && !(student->energy == 0 ? allowed_at_zero(student, p, &n, &gain, form)
+                                                 : allowed(student, p, &n, &gain, form)))
         return 0;
     carry_out(student, p, n, gain, form);
-    return 1;
-}
-
-/* Accepts a proposal that flips nothing. */
-INLINE int take(student_t *student, const proposal_t *p, int form)
-{
-    begin(student, p, form);
-    student->proposed[p->l]++;
-    carry_out(student, p, 0, 0, form);
     return 1;
 }
 
@@ -227,6 +247,15 @@ INLINE int32_t some_flip(student_t *student, const proposal_t *p, int form)
     return -1;
 }
 
+/* Of a flip that is harmless (`dismiss`). */
+INLINE void dismiss_flip(student_t *student, const flip_t *flip, int form)
+{
+    if (IS_WORDS(form))
+        dismiss(sentinels_of(WORDS_OF(student), flip->l, flip->i), flip->mu, student->machine.patterns);
+    else if (IS_DENSE(form))
+        dismiss(dense_sentinels(DENSE_OF(student), flip->l, flip->i), flip->mu, student->machine.patterns);
+}
+
 INLINE void note(student_t *student, const block_t *block, ptrdiff_t t, int accepted)
 {
     student->warmth += ((accepted << WARMTH_BITS) - student->warmth) >> 5;
@@ -234,89 +263,83 @@ INLINE void note(student_t *student, const block_t *block, ptrdiff_t t, int acce
         block->accepted[t] = (uint8_t)accepted;
 }
 
+/* What is known of proposals from..end - 1 of a block, until one is accepted. */
+typedef struct {
+    ptrdiff_t from, end;
+    enum { OPEN, REJECTED, FLIPS_NOTHING } verdict[WINDOW];
+    flip_t flip[WINDOW];        /* that rejects */
+} tried_t;
+
 /* At E = 0, where nearly all proposals that may cost nothing are rejected by any pattern that flips: those of
- * a window are tried side by side against the same state.  They all stand up to the first that is accepted;
- * the next window has as many.
- * Returns the number of proposals decided, or -1 - that number where the next one does not fit the grid. */
-INLINE ptrdiff_t speculate(student_t *student, const block_t *block, ptrdiff_t from, int form,
-                           int (*decide)(student_t *, const proposal_t *))
+ * a window are tried side by side against the same state.  One that may cost something, or flips nothing, ends it. */
+INLINE void try_together(student_t *student, const block_t *block, ptrdiff_t from, tried_t *tried, int form)
 {
-    proposal_t tried[WINDOW];
-    flip_t of[WINDOW];
     uint8_t spoiled[WINDOW];
+    student->window = student->window < WINDOW / 2 ? 2 * student->window : WINDOW;
     const ptrdiff_t most = block->count - from < student->window ? block->count - from : student->window;
-    int n = 0, open = 0;        /* open: one more proposal, not to be tried; */
-    int free = 0;               /* since it flips nothing */
+    int n = 0;
+    tried->from = tried->end = from;
     for (; n < most; n++) {
-        tried[n] = proposal_of(student, block, from + n);
-        if (tried[n].absolute_sum > INT32_MAX)
+        const proposal_t p = proposal_of(student, block, from + n);
+        tried->end++;
+        tried->verdict[n] = OPEN;
+        if (p.threshold > 0 || p.absolute_sum > INT32_MAX)
             break;
-        open = 1;
-        if (tried[n].threshold > 0)
+        const int32_t mu = some_flip(student, &p, form);
+        tried->flip[n] = (flip_t){(int32_t)p.l, (int32_t)p.i, mu};
+        if (mu < 0) {
+            tried->verdict[n] = FLIPS_NOTHING;
             break;
-        const int32_t mu = some_flip(student, &tried[n], form);
-        free = mu < 0;
-        if (free)
-            break;
-        of[n] = (flip_t){(int32_t)tried[n].l, (int32_t)tried[n].i, mu};
-        open = 0;
+        }
     }
     if (n)
-        spoil(student, n, of, spoiled, form);
-    for (int t = 0; t < n + open; t++) {
-        if (t < n && spoiled[t]) {
-            student->proposed[tried[t].l]++;
-            note(student, block, from + t, 0);
-            continue;
-        }
-        if (IS_WORDS(form) && t < n)
-            dismiss(sentinels_of(WORDS_OF(student), of[t].l, of[t].i), of[t].mu, student->machine.patterns);
-        else if (IS_DENSE(form) && t < n)
-            dismiss(dense_sentinels(DENSE_OF(student), of[t].l, of[t].i), of[t].mu, student->machine.patterns);
-        const int accepted = t == n && free ? take(student, &tried[t], form) : decide(student, &tried[t]);
-        note(student, block, from + t, accepted);
-        if (accepted) {
-            student->window = t < 1 ? 2 : t + 1;
-            return t + 1;
-        }
+        spoil(student, n, tried->flip, spoiled, form);
+    for (int t = 0; t < n; t++) {
+        if (spoiled[t])
+            tried->verdict[t] = REJECTED;
+        else
+            dismiss_flip(student, &tried->flip[t], form);
     }
-    student->window = student->window < WINDOW / 2 ? 2 * student->window : WINDOW;
-    return n == 0 && !open ? -1 : n + open;
 }
 
-/* Decides the proposals of a block; returns how many, fewer than all if one does not fit the grid. */
-INLINE ptrdiff_t decide_block(student_t *student, const block_t *block, int form,
-                              int (*decide)(student_t *, const proposal_t *))
+/* Decides the proposals of a block; returns how many, fewer than all if one does not fit the grid.
+ * Only one place decides: inlined there, a proposal stays in registers (8 ns of 80 on small machines). */
+INLINE ptrdiff_t decide_block(student_t *student, const block_t *block, int form)
 {
-    ptrdiff_t t = 0, fetched = 0;
-    while (t < block->count) {
-        for (; fetched < block->count && fetched < t + (student->energy ? AHEAD : 2 * WINDOW); fetched++)
-            fetch(student, block, fetched, form);
-        if (student->energy == 0 && student->warmth < COLD) {
-            const ptrdiff_t decided = speculate(student, block, t, form, decide);
-            if (decided < 0)
-                return t;
-            t += decided;
+    const machine_t *machine = &student->machine;
+    const int together = machine->depth * machine->patterns >= TOGETHER_FROM, prefetch = student->bytes > CACHED;
+    ptrdiff_t fetched = 0;
+    tried_t tried;
+    tried.from = tried.end = 0;
+    for (ptrdiff_t t = 0; t < block->count; t++) {
+        if (prefetch)
+            for (; fetched < block->count && fetched < t + (student->energy ? AHEAD : 2 * WINDOW); fetched++)
+                fetch(student, block, fetched, form);
+        if (together && student->energy == 0 && student->warmth < COLD && t >= tried.end)
+            try_together(student, block, t, &tried, form);
+        const int verdict = t < tried.end ? (int)tried.verdict[t - tried.from] : OPEN;
+        if (verdict == REJECTED) {
+            student->proposed[tried.flip[t - tried.from].l]++;
+            note(student, block, t, 0);
             continue;
         }
         const proposal_t p = proposal_of(student, block, t);
         if (p.absolute_sum > INT32_MAX)
             return t;
-        const int accepted = decide(student, &p);
+        const int accepted = decide_proposal(student, &p, verdict == FLIPS_NOTHING, form);
         note(student, block, t, accepted);
-        t++;
+        if (accepted && t < tried.end) {        /* the next window reaches about as far */
+            student->window = (int)(t - tried.from + 2) / 2;
+            tried.end = t + 1;
+        }
     }
-    return t;
+    return block->count;
 }
 
 #define DECIDE(form) \
-    static __attribute__((noinline)) int decide_one_##form(student_t *student, const proposal_t *p) \
-    { \
-        return decide_proposal(student, p, form); \
-    } \
     static ptrdiff_t decide_##form(student_t *student, const block_t *block) \
     { \
-        return decide_block(student, block, form, decide_one_##form); \
+        return decide_block(student, block, form); \
     }
 #define FOR_ALL_FORMS(X) \
     X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(20) X(24) X(28) \

@@ -1,7 +1,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-WORD: int
+NARROW: int
+WIDE: int
 
 class WeightOverflow(ArithmeticError): ...
 

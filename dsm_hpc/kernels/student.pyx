@@ -30,8 +30,8 @@ cdef enum:
 
 KERNELS = {"events": EVENTS, "words": WORDS, "gather": GATHER, "dense": DENSE}
 
-WORD = 128
-"""Most neurons per layer of the kernels of words."""
+NARROW, WIDE = 64, 128
+"""Most neurons per layer of the kernel of words, and of those that gather or are dense."""
 
 
 class WeightOverflow(ArithmeticError):
@@ -42,22 +42,19 @@ def kernels_for(Py_ssize_t depth, Py_ssize_t width, Py_ssize_t fan_in, str level
     """The kernels that such a machine can have at this level, the one that was measured to be fastest first."""
     full = fan_in == width
     possible = ["events"]
-    if width <= WORD:
-        possible.append("words")
-        if full and width > 32:
-            possible.append("dense")
-        elif 2 * fan_in <= width and level == "avx512":
-            possible.append("gather")
     sparse = 2 * fan_in <= width
-    if level == "avx512":
-        if width > 48:
-            best = "dense" if full else "events" if fan_in > 20 or (depth <= 2 and width > 64) else "gather"
-        else:
-            best = "gather" if width > 32 and sparse else "words"
-    elif level == "avx2":
-        best = "words" if width <= 40 or (sparse and width <= 64 and fan_in <= 20) else "dense" if full else "events"
+    if width <= NARROW:
+        possible.append("words")
+    if full and 32 < width <= WIDE:
+        possible.append("dense")
+    if sparse and width <= WIDE and level == "avx512":
+        possible.append("gather")
+    if width <= NARROW:
+        best = "gather" if level == "avx512" and width > 32 and 8 * fan_in <= width else "words"
+    elif full:
+        best = "dense"
     else:
-        best = "dense" if full else "words" if sparse and width <= 64 else "events"
+        best = "gather" if level == "avx512" and fan_in <= 20 and depth > 2 else "events"
     best = best if best in possible else "events"
     return [best, *(name for name in possible if name != best)]
 

@@ -1,22 +1,23 @@
-/* Machines of at most 128 neurons per layer: the signs of a layer in one pattern are a word, and a layer is
- * computed anew from the word below it.
+/* Machines of at most 64 neurons per layer, or 128 where layers are gathered: the signs of a layer in one pattern are
+ * a word, and a layer is computed anew from the word below it.
  *
  * Above a flip half the neurons change after a layer or two, so following single changes saves nothing here.
- * Nothing is kept of a pattern but its signs: pre-activations are summed when they are needed, in 16 bits.
  *
  *   layer above a word   `columns`: four neurons at a time index a table of their 16 possible contributions to
- *                        all perceptrons of the layer, rounded to 2^shift; N/4 rows of N shorts are added.
- *                        `limbs` (sparse wiring, AVX-512): the bits that each perceptron reads are gathered
- *                        and multiplied with weights of two signed bytes (gather.h).
- *   row of a perceptron  which patterns flip when a weight changes: patterns in the lanes.  The same tables, one
- *                        perceptron's, indexed within registers; or, where a perceptron reads few of the
- *                        neurons, one masked addition per weight.
+ *                        all perceptrons of the layer, rounded down to 2^shift; N/4 rows of N shorts are added.
+ *   row of a perceptron  which patterns flip when a weight changes: patterns in the lanes.  `sums`: what the same
+ *                        tables add up to is kept for every perceptron and pattern; the change is added or
+ *                        subtracted.  An accepted proposal changes the sums of its perceptron in all patterns, and
+ *                        those of the layers above in the patterns that flip.
+ *
+ * gather.h has another way for both, for sparse wiring.
  *
  * Both are exact.  A sum whose rounding errors could have changed its sign (a few in a thousand) is computed
  * again from the integer weights.
  *
  * Bounds.  Layer above: N/4 rows of 2N bytes, from L1 while a layer's table (8 N^2 bytes) fits, else L2.
- * Row: three vector operations for four inputs and a vector of patterns.
+ * Row: 2M bytes of sums and 4M of signs, from L1 or L2 while all sums (2 L N M bytes) fit; nine operations for a vector
+ * of patterns.  Commit: N stores for each pattern and layer that changes.
  */
 #ifndef DSM_WORDS_H
 #define DSM_WORDS_H
@@ -33,33 +34,25 @@ enum {
 /* Signs of a layer in one pattern, bit i = neuron i is +1.  `high` is not used up to 64 neurons. */
 typedef struct { uint64_t low, high; } word_t;
 
-/* Rows are summed by tables from c = N / TABLES_FROM on: a table of four inputs takes as long as one to two weights
- * where tables lie in registers, longer than four where they do not. */
-#if BYTES > 16
-enum { TABLES_FROM = 3 };
-#else
-enum { TABLES_FROM = 1 };
-#endif
-
 typedef struct {
     const machine_t *machine;
     ptrdiff_t planes, stride;       /* ceil(N / 16); patterns up to a multiple of 64 */
     ptrdiff_t groups;               /* of 4 neurons: groups_for(N) */
     word_t valid;                   /* the bits that are neurons */
     ptrdiff_t layer;                /* shorts of a layer in `columns` */
-    int by_tables;                  /* rows of perceptrons are summed by tables */
     int shift;                      /* sums are rounded to 2^shift */
     /* signs twice: by plane for rows, by pattern for layers */
     uint16_t *planes_of;            /* [0..L][plane][stride]: bit b of plane p is neuron 16 p + b */
     uint64_t *low, *high;           /* [0..L + 1][stride]: words; L + 1: the teacher's outputs; high: N > 64 */
-    int32_t *exact;                 /* [l][i][reach]: weights by neuron (tables) or as they are wired */
+    int32_t *exact;                 /* [l][i][reach]: weights by neuron, or as they are wired if gathered */
     ptrdiff_t reach;
-    int16_t *rows;                  /* [l][i][group][16], or NULL */
-    int16_t *columns;               /* [l = 1..L-1][vector of perceptrons][group][16][lanes], or NULL */
-    struct limbs *limbs;            /* gather.h, or NULL */
+    /* NULL if gathered: */
+    int16_t *columns;               /* [l = 1..L-1][group][16][lanes]: tables */
+    int16_t *sums;                  /* [l][i][stride]: of the entries that each pattern selects */
     /* a sum may have the wrong sign from -slack to -slack + window - 1 */
-    _Alignas(64) int16_t window[WORD], slack;   /* of a layer above; no window where there is no neuron */
+    _Alignas(64) int16_t window[64], slack;     /* of a layer above; no window where there is no neuron */
     int16_t row_slack, row_window;  /* of a row */
+    struct limbs *limbs;            /* gather.h, or NULL */
     word_t *after;                  /* [task][0..L]: what the tasks of a proposal change the words to, */
     int32_t *top;                   /* [task] and the last layer that they change */
     int32_t *sentinels;             /* [l][i][SENTINELS]: patterns that are likely to flip */
@@ -67,10 +60,8 @@ typedef struct {
     struct {
         ptrdiff_t l, i, k;
         int32_t change;
-        ptrdiff_t group;                        /* whose table changes, */
-        _Alignas(64) int16_t table[ENTRIES];    /* and to what */
-        const uint16_t *plane[WORD];            /* or for each weight: where its neuron's signs are, */
-        int16_t bit[WORD], doubled[WORD], minus_all;    /* as which bit, twice the weight, -sum */
+        const uint16_t *own;                    /* signs of the neuron whose weight changes, */
+        int16_t own_bit, step;                  /* as which bit; by how much sums change */
     } probe;
 } words_t;
 
@@ -81,6 +72,7 @@ INLINE ptrdiff_t groups_for(ptrdiff_t width)
     return width > 64 ? (width + PLANE - 1) / PLANE * (PLANE / INPUTS) : (width + INPUTS - 1) / INPUTS;
 }
 
+enum { BLOCKS = 64 / SHORTS };      /* vectors of 64 patterns or perceptrons */
 #define PLANES(groups) (((groups) + 3) / 4)
 #define VECTORS(groups) ((PLANE * PLANES(groups) + SHORTS - 1) / SHORTS)
 
@@ -89,21 +81,21 @@ INLINE uint16_t *plane_of(const words_t *words, ptrdiff_t l, ptrdiff_t plane)
     return words->planes_of + (l * words->planes + plane) * words->stride;
 }
 
-/* Tables of a layer are cut into slabs of perceptrons: slab v is [group][16][lanes].  Up to 64 neurons there is one
- * slab; beyond, one for each vector, which stays in L1 while it is read for many words. */
+/* Tables of a layer: [group][16][lanes_of(groups)]. */
 INLINE int lanes_of(int groups)
 {
-    return groups <= 16 ? VECTORS(groups) * SHORTS : SHORTS;
+    return VECTORS(groups) * SHORTS;
 }
 
-INLINE int slabs_of(int groups)
+INLINE int16_t *columns_of(const words_t *words, ptrdiff_t l)
 {
-    return groups <= 16 ? 1 : VECTORS(groups);
+    return words->columns + (l - 1) * words->layer;
 }
 
-INLINE int16_t *slab_of(const words_t *words, ptrdiff_t l, ptrdiff_t v)
+/* Whether layers are gathered: beyond 64 neurons in any case. */
+INLINE int is_gathered(const words_t *words, int groups)
 {
-    return words->columns + (l - 1) * words->layer + v * words->groups * ENTRIES * SHORTS;
+    return groups > 16 || words->limbs;
 }
 
 INLINE int32_t *exact_of(const words_t *words, ptrdiff_t l, ptrdiff_t i)
@@ -111,9 +103,9 @@ INLINE int32_t *exact_of(const words_t *words, ptrdiff_t l, ptrdiff_t i)
     return words->exact + (l * words->machine->width + i) * words->reach;
 }
 
-INLINE int16_t *rows_of(const words_t *words, ptrdiff_t l, ptrdiff_t i)
+INLINE int16_t *sums_of(const words_t *words, ptrdiff_t l, ptrdiff_t i)
 {
-    return words->rows + (l * words->machine->width + i) * words->groups * ENTRIES;
+    return words->sums + (l * words->machine->width + i) * words->stride;
 }
 
 /* ------------------------------------------------------------------------------------------------ words */
@@ -137,6 +129,15 @@ INLINE void store_word(words_t *words, ptrdiff_t l, ptrdiff_t mu, word_t word, i
         words->high[at] = word.high;
     for (int p = 0; p < PLANES(groups); p++)
         plane_of(words, l, p)[mu] = (uint16_t)(p < 4 ? word.low >> (PLANE * p) : word.high >> (PLANE * (p - 4)));
+}
+
+/* Of a narrow word only what is there: halves that are written one by one and read together would make the processor
+ * wait for them. */
+INLINE void put_word(word_t *to, word_t word, int groups)
+{
+    to->low = word.low;
+    if (groups > 16)
+        to->high = word.high;
 }
 
 INLINE word_t one_bit(ptrdiff_t i)
@@ -179,7 +180,7 @@ INLINE int32_t exact_sum(const words_t *words, ptrdiff_t l, ptrdiff_t i, word_t 
 {
     const machine_t *machine = words->machine;
     const int32_t *weights = exact_of(words, l, i);
-    if (!words->by_tables) {
+    if (words->limbs) {
         const int32_t *inputs = machine->inputs + place_of(machine, l, i, 0);
         int32_t h = 0;
         for (ptrdiff_t k = 0; k < machine->fan_in; k++) {
@@ -190,7 +191,7 @@ INLINE int32_t exact_sum(const words_t *words, ptrdiff_t l, ptrdiff_t i, word_t 
     }
     lanes_t sum = {};
     for (ptrdiff_t j = 0; j < PLANE * planes; j += LANES)
-        sum += signed_lanes(load_lanes(weights + j), (uint32_t)(j < 64 ? below.low >> j : below.high >> (j - 64)));
+        sum += signed_lanes(load_lanes(weights + j), (uint32_t)(below.low >> j));
     return sum_of_lanes(sum);
 }
 
@@ -200,9 +201,15 @@ static __attribute__((noinline)) int32_t exact_field(const words_t *words, ptrdi
     return exact_sum(words, l, i, below, words->planes);
 }
 
+/* To the nearest multiple of 2^shift. */
+INLINE int32_t rounded(int64_t weight, int shift)
+{
+    return (int32_t)((weight + (((int64_t)1 << shift) >> 1)) >> shift);
+}
+
 /* The 16 sums of +-q, rounded down to 2^shift: in entry e neuron b of the group is +1 where bit b of e is set.
- * q: weights of the group, of which that of neuron `changed` is yet to change by `change`. */
-INLINE short_entries_t table_entries(const int32_t *q, ptrdiff_t changed, int32_t change, int shift)
+ * q: the weights of a group. */
+INLINE short_entries_t table_entries(const int32_t *q, int shift)
 {
     static const entries_t minus[INPUTS] = {
         {-1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0},
@@ -210,40 +217,25 @@ INLINE short_entries_t table_entries(const int32_t *q, ptrdiff_t changed, int32_
         {-1, -1, -1, -1, 0, 0, 0, 0, -1, -1, -1, -1, 0, 0, 0, 0},
         {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0},
     };
-    entries_t sum = (change ^ minus[changed]) - minus[changed];
+    entries_t sum = {};
     for (int b = 0; b < INPUTS; b++)
         sum += (q[b] ^ minus[b]) - minus[b];
     sum >>= shift;
     return __builtin_convertvector(sum, short_entries_t);
 }
 
-/* Weights of the neurons of a group in perceptron i of layer l. */
-INLINE void group_weights(const words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t group, int32_t *q)
-{
-    const machine_t *machine = words->machine;
-    const int32_t *weights = exact_of(words, l, i);
-    if (words->by_tables) {
-        memcpy(q, weights + INPUTS * group, INPUTS * sizeof *q);
-        return;
-    }
-    const int32_t *inputs = machine->inputs + place_of(machine, l, i, 0);
-    memset(q, 0, INPUTS * sizeof *q);
-    for (ptrdiff_t k = 0; k < machine->fan_in; k++)
-        if (inputs[k] / INPUTS == group)
-            q[inputs[k] % INPUTS] = weights[k];
-}
-
+/* A table of perceptron i, where layers read it. */
 INLINE void store_column(words_t *words, ptrdiff_t l, ptrdiff_t group, ptrdiff_t i, short_entries_t entries)
 {
-    const int groups = (int)words->groups, v = groups <= 16 ? 0 : (int)(i / SHORTS), lanes = lanes_of(groups);
-    int16_t *column = slab_of(words, l, v) + group * ENTRIES * lanes + i - v * SHORTS;
+    const int lanes = lanes_of((int)words->groups);
+    int16_t *column = columns_of(words, l) + group * ENTRIES * lanes + i;
     for (int e = 0; e < ENTRIES; e++)
         column[e * lanes] = entries[e];
 }
 
 /* ------------------------------------------------------------------------------------------ layer above */
 
-/* Signs of perceptrons first..first + 31 at most whose sums are near zero, computed exactly. */
+/* Of 64 perceptrons from `first` on: signs of those whose sums are near zero, computed exactly. */
 static __attribute__((noinline)) word_t settle(
     const words_t *words, ptrdiff_t l, word_t below, word_t above, ptrdiff_t first, uint64_t near)
 {
@@ -258,40 +250,20 @@ static __attribute__((noinline)) word_t settle(
 #include "gather.h"
 
 /* Signs of a vector of sums, and which of them must be computed exactly: bits from `first` on. */
-INLINE void join_signs(const words_t *words, shorts_t sum, int first, word_t *above, word_t *near)
+INLINE void join_signs(const words_t *words, shorts_t sum, int first, uint64_t *above, uint64_t *near)
 {
     const uint64_t all = ((uint64_t)1 << (SHORTS - 1) << 1) - 1;
-    const uint64_t plus = ~(uint64_t)negative_shorts(sum) & all;
-    const uint64_t close = near_zero(sum, words->slack, load_shorts(words->window + first));
-    if (first < 64) {
-        above->low |= plus << first;
-        near->low |= close << first;
-    } else {
-        above->high |= plus << (first - 64);
-        near->high |= close << (first - 64);
-    }
+    *above |= (~(uint64_t)negative_shorts(sum) & all) << first;
+    *near |= (uint64_t)near_zero(sum, words->slack, load_shorts(words->window + first)) << first;
 }
 
-INLINE word_t settled(const words_t *words, ptrdiff_t l, word_t below, word_t above, word_t near, int groups)
+/* Sums of layer l over a word: the rows that it selects are added in registers. */
+INLINE void sums_above(const words_t *words, ptrdiff_t l, word_t below, shorts_t *sum, int groups)
 {
-    above = and_words(above, words->valid);
-    if (UNLIKELY(near.low))
-        above = settle(words, l, below, above, 0, near.low);
-    if (groups > 16 && UNLIKELY(near.high))
-        above = settle(words, l, below, above, 64, near.high);
-    return above;
-}
-
-/* Up to 64 neurons: the rows that a word selects are added in registers. */
-INLINE word_t layer_by_rows(const words_t *words, ptrdiff_t l, word_t below, int groups)
-{
-    enum { MOST = 64 / SHORTS };
-    const int16_t *table = slab_of(words, l, 0);
+    const int16_t *table = columns_of(words, l);
     const int vectors = VECTORS(groups);
     const ptrdiff_t row = vectors * SHORTS;
-    word_t above = {0, 0}, near = {0, 0};
     uint64_t bits = below.low;
-    shorts_t sum[MOST];
     for (int v = 0; v < vectors; v++)
         sum[v] = load_shorts(table + (bits & (ENTRIES - 1)) * row + v * SHORTS);
     for (int g = 1; g < groups; g++) {
@@ -300,106 +272,37 @@ INLINE word_t layer_by_rows(const words_t *words, ptrdiff_t l, word_t below, int
         for (int v = 0; v < vectors; v++)
             sum[v] += load_shorts(table + (bits & (ENTRIES - 1)) * row + v * SHORTS);
     }
-    for (int v = 0; v < vectors; v++)
-        join_signs(words, sum[v], v * SHORTS, &above, &near);
-    return settled(words, l, below, above, near, groups);
 }
 
-/* Where a word's rows are within a slab: each group's index, times the bytes of a vector. */
-typedef struct { _Alignas(64) uint16_t of[WORD / INPUTS]; } offsets_t;
-
-INLINE offsets_t offsets_of(word_t word)
+INLINE word_t layer_by_rows(const words_t *words, ptrdiff_t l, word_t below, int groups)
 {
-    offsets_t offsets;
-#if defined(__AVX512BW__)
-    const __m128i bits = _mm_set_epi64x((int64_t)word.high, (int64_t)word.low), four = _mm_set1_epi8(15);
-    const __m128i even = _mm_and_si128(bits, four), odd = _mm_and_si128(_mm_srli_epi16(bits, 4), four);
-    const __m256i bytes = _mm256_set_m128i(_mm_unpackhi_epi8(even, odd), _mm_unpacklo_epi8(even, odd));
-    _mm512_store_si512(offsets.of, _mm512_slli_epi16(_mm512_cvtepu8_epi16(bytes), 6));
-#else
-    for (int g = 0; g < WORD / INPUTS; g++)
-        offsets.of[g] = (uint16_t)(((g < 16 ? word.low >> (4 * g) : word.high >> (4 * (g - 16))) & 15) * BYTES);
-#endif
-    return offsets;
-}
-
-/* Sums of slab v of the perceptrons of layer l over `count` words. */
-INLINE void add_rows(const words_t *words, ptrdiff_t l, int v, int count, const offsets_t *offsets, shorts_t *sum,
-                     int groups)
-{
-    const char *table = (const char *)slab_of(words, l, v);
-    for (int t = 0; t < count; t++)
-        sum[t] = load_shorts(table + offsets[t].of[0]);
-#pragma GCC unroll 32
-    for (int g = 1; g < groups; g++)
-        for (int t = 0; t < count; t++)
-            sum[t] += load_shorts(table + offsets[t].of[g] + g * ENTRIES * BYTES);
-}
-
-enum { TOGETHER = 4 };      /* words whose rows are added side by side */
-
-/* More than 64 neurons: one slab after the other for all words. */
-INLINE void layers_by_slabs(const words_t *words, ptrdiff_t l, int n, const word_t *below, word_t *above, int groups)
-{
-    offsets_t offsets[BATCH];
-    word_t plus[BATCH], near[BATCH];
-    for (int t = 0; t < n; t++) {
-        offsets[t] = offsets_of(below[t]);
-        plus[t] = near[t] = (word_t){0, 0};
-    }
-#pragma GCC unroll 16
-    for (int v = 0; v < VECTORS(groups); v++) {
-        int t = 0;
-        for (; t + TOGETHER <= n; t += TOGETHER) {
-            shorts_t sum[TOGETHER];
-            add_rows(words, l, v, TOGETHER, offsets + t, sum, groups);
-            for (int a = 0; a < TOGETHER; a++)
-                join_signs(words, sum[a], v * SHORTS, plus + t + a, near + t + a);
-        }
-        for (; t < n; t++) {
-            shorts_t sum;
-            add_rows(words, l, v, 1, offsets + t, &sum, groups);
-            join_signs(words, sum, v * SHORTS, plus + t, near + t);
-        }
-    }
-    for (int t = 0; t < n; t++)
-        above[t] = settled(words, l, below[t], plus[t], near[t], groups);
+    shorts_t sum[BLOCKS];
+    word_t above = {0, 0};
+    uint64_t near = 0;
+    sums_above(words, l, below, sum, groups);
+    for (int v = 0; v < VECTORS(groups); v++)
+        join_signs(words, sum[v], v * SHORTS, &above.low, &near);
+    above.low &= words->valid.low;
+    return UNLIKELY(near) ? settle(words, l, below, above, 0, near) : above;
 }
 
 /* Signs of layer l (of perceptrons) over at most BATCH words `below`; `above` may be the same. */
 INLINE void layers_above(const words_t *words, ptrdiff_t l, int n, const word_t *below, word_t *above, int groups)
 {
-    if (words->limbs)
+    if (is_gathered(words, groups))
         gather_layers(words, l, n, below, above, groups);
-    else if (groups > 16)
-        layers_by_slabs(words, l, n, below, above, groups);
     else
         for (int t = 0; t < n; t++)
-            above[t] = layer_by_rows(words, l, below[t], groups);
+            put_word(above + t, layer_by_rows(words, l, below[t], groups), groups);
 }
 
-/* Whether the last layer over a word differs from the target; stops at the first slab that does. */
+/* Whether the last layer over a word differs from the target. */
 INLINE int misses_target(const words_t *words, word_t below, word_t target, int groups)
 {
     const ptrdiff_t l = words->machine->depth - 1;
-    if (words->limbs)
+    if (is_gathered(words, groups))
         return gather_misses(words, below, target, groups > 16);
-    if (groups <= 16)
-        return !is_zero(xor_words(layer_by_rows(words, l, below, groups), target), groups);
-    const offsets_t offsets = offsets_of(below);
-    for (int v = 0; v < VECTORS(groups); v++) {
-        const int first = v * SHORTS;
-        const uint64_t mask = (((uint64_t)1 << (SHORTS - 1) << 1) - 1) << (first % 64);
-        const word_t here = first < 64 ? (word_t){mask, 0} : (word_t){0, mask};
-        word_t above = {0, 0}, near = {0, 0};
-        shorts_t sum;
-        add_rows(words, l, v, 1, &offsets, &sum, groups);
-        join_signs(words, sum, first, &above, &near);
-        above = settled(words, l, below, above, near, groups);
-        if (!is_zero(and_words(xor_words(above, target), and_words(here, words->valid)), groups))
-            return 1;
-    }
-    return 0;
+    return !is_zero(xor_words(layer_by_rows(words, l, below, groups), target), groups);
 }
 
 /* -------------------------------------------------------------------------------------- row of a perceptron */
@@ -446,51 +349,22 @@ INLINE shorts_t look_up(lookup_t table, shorts_t index)
 }
 #endif
 
-enum { BLOCKS = 64 / SHORTS };      /* vectors of 64 patterns */
-
-
-/* Sums of the probed perceptron over 64 patterns, by tables. */
-INLINE void sums_by_tables(const words_t *words, ptrdiff_t w, int groups, shorts_t *sum)
+/* Sums of the probed perceptron over 64 patterns, after the change. */
+INLINE void changed_sums(const words_t *words, ptrdiff_t w, shorts_t *sum)
 {
-    const int16_t *row = rows_of(words, words->probe.l, words->probe.i);
-    for (int a = 0; a < BLOCKS; a++)
-        sum[a] = (shorts_t){};
-    for (int p = 0; p < PLANES(groups); p++) {
-        const uint16_t *plane = plane_of(words, words->probe.l, p) + 64 * w;
-        shorts_t index[BLOCKS];
-        for (int a = 0; a < BLOCKS; a++)
-            index[a] = load_shorts(plane + a * SHORTS);
-#pragma GCC unroll 4
-        for (int g = 0; g < PLANE / INPUTS; g++) {
-            const ptrdiff_t group = 4 * p + g;
-            if (group >= groups)
-                break;
-            const lookup_t table = make_lookup(group == words->probe.group ? words->probe.table : row + group * ENTRIES);
-            for (int a = 0; a < BLOCKS; a++)
-                sum[a] += look_up(table, index[a] >> (INPUTS * g));
-        }
-    }
-}
-
-/* The same, one weight at a time. */
-INLINE void sums_by_weights(const words_t *words, ptrdiff_t w, shorts_t *sum)
-{
-    const ptrdiff_t fan_in = words->machine->fan_in;
-    for (int a = 0; a < BLOCKS; a++)
-        sum[a] = (shorts_t){} + words->probe.minus_all;
-    for (ptrdiff_t k = 0; k < fan_in; k++) {
-        const uint16_t *plane = words->probe.plane[k] + 64 * w;
-        const int16_t bit = words->probe.bit[k], doubled = words->probe.doubled[k];
-        for (int a = 0; a < BLOCKS; a++) {
-            shorts_t signs = load_shorts(plane + a * SHORTS);
+    const int16_t *kept = sums_of(words, words->probe.l, words->probe.i) + 64 * w;
+    const uint16_t *own = words->probe.own + 64 * w;
+    const int16_t bit = words->probe.own_bit, step = words->probe.step;
+    for (int a = 0; a < BLOCKS; a++) {
+        const shorts_t signs = load_shorts(own + a * SHORTS);
+        sum[a] = load_shorts(kept + a * SHORTS);
 #if defined(__AVX512BW__)
-            __mmask32 plus = _mm512_test_epi16_mask((__m512i)signs, _mm512_set1_epi16(bit));
-            sum[a] = (shorts_t)_mm512_mask_add_epi16((__m512i)sum[a], plus, (__m512i)sum[a],
-                                                     _mm512_set1_epi16(doubled));
+        const __mmask32 plus = _mm512_test_epi16_mask((__m512i)signs, _mm512_set1_epi16(bit));
+        sum[a] += (shorts_t)_mm512_mask_blend_epi16(plus, _mm512_set1_epi16((int16_t)-step), _mm512_set1_epi16(step));
 #else
-            sum[a] += (shorts_t)((signs & bit) != 0) & doubled;
+        const shorts_t minus = (shorts_t)((signs & bit) == 0);
+        sum[a] += (step ^ minus) - minus;
 #endif
-        }
     }
 }
 
@@ -522,10 +396,10 @@ INLINE uint64_t words_flips(const words_t *words, ptrdiff_t w, int only_first, i
     const shorts_t window = (shorts_t){} + words->row_window;
     uint64_t flips = 0, near = 0, valid = ~(uint64_t)0;
     shorts_t sum[BLOCKS];
-    if (words->by_tables)
-        sums_by_tables(words, w, groups, sum);
+    if (is_gathered(words, groups))
+        gather_row(words, w, sum);
     else
-        sums_by_weights(words, w, sum);
+        changed_sums(words, w, sum);
     for (int a = 0; a < BLOCKS; a++) {
         /* flips if it was +1 and becomes -1, or the reverse */
         const shorts_t same = sum[a] ^ (load_shorts(own + a * SHORTS) << to_sign);
@@ -567,7 +441,7 @@ INLINE __m128i sums_of_four(__m512i a, __m512i b, __m512i c, __m512i d)
     return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
 }
 
-/* Bit a: sentinel a flips.  All at once, for the sake of the branch predictor; by tables only. */
+/* Bit a: sentinel a flips.  All at once, for the sake of the branch predictor; weights by neuron only. */
 INLINE uint32_t flipped_sentinels(const words_t *words, ptrdiff_t l, const int32_t *sentinels, const int32_t *weights,
                                   int32_t input, int32_t change, int groups)
 {
@@ -582,7 +456,7 @@ INLINE uint32_t flipped_sentinels(const words_t *words, ptrdiff_t l, const int32
     for (int p = 0; p < PLANES(groups); p++) {
         const __m512i q = _mm512_load_si512(weights + PLANE * p);
         for (int a = 0; a < SENTINELS; a++) {
-            const uint64_t bits = p < 4 ? below[a].low >> (PLANE * p) : below[a].high >> (PLANE * (p - 4));
+            const uint64_t bits = below[a].low >> (PLANE * p);
             sum[a] = _mm512_mask_sub_epi32(_mm512_add_epi32(sum[a], q), (__mmask16)~bits, sum[a], q);
         }
     }
@@ -598,7 +472,7 @@ INLINE int32_t flipped_sentinel(const words_t *words, ptrdiff_t l, ptrdiff_t i, 
     const int32_t *sentinels = sentinels_of(words, l, i);
     const int32_t input = words->machine->inputs[place_of(words->machine, l, i, k)];
 #if defined(__AVX512F__)
-    if (words->by_tables) {
+    if (!is_gathered(words, groups)) {
         const uint32_t flipped = flipped_sentinels(words, l, sentinels, exact_of(words, l, i), input, change, groups);
         return flipped ? sentinels[__builtin_ctz(flipped)] : -1;
     }
@@ -637,19 +511,19 @@ INLINE int words_fit(const words_t *words, int64_t absolute_sum)
     return absolute_sum <= (int64_t)(INT16_MAX - SPARE) << words->shift;
 }
 
-static void build_tables(words_t *words);
+static void build(words_t *words);
 
 /* Coarser rounding, as a perceptron with this sum of |weights| needs. */
 static void make_room(words_t *words, int64_t absolute_sum)
 {
     while (!words_fit(words, absolute_sum))
         words->shift++;
-    build_tables(words);
+    build(words);
 }
 
 /* The proposal at hand: weight k of perceptron i of layer l changes, so that sum |weights| is `absolute_sum`. */
 INLINE void words_begin(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t before, int32_t after,
-                        int64_t absolute_sum)
+                        int64_t absolute_sum, int groups)
 {
     const machine_t *machine = words->machine;
     if (UNLIKELY(!words_fit(words, absolute_sum)))
@@ -658,25 +532,14 @@ INLINE void words_begin(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, i
     words->probe.i = i;
     words->probe.k = k;
     words->probe.change = after - before;
-    const int32_t *inputs = machine->inputs + place_of(machine, l, i, 0);
-    if (words->by_tables) {
-        words->probe.group = inputs[k] / INPUTS;
-        const short_entries_t entries = table_entries(exact_of(words, l, i) + INPUTS * words->probe.group,
-                                                      inputs[k] % INPUTS, words->probe.change, words->shift);
-        memcpy(words->probe.table, &entries, sizeof entries);
+    if (is_gathered(words, groups)) {
+        gather_begin(words, l, i, k, after);
         return;
     }
-    const int32_t *weights = exact_of(words, l, i);
-    const int64_t half = ((int64_t)1 << words->shift) >> 1;
-    int32_t all = 0;
-    for (ptrdiff_t a = 0; a < machine->fan_in; a++) {
-        const int32_t q = a == k ? after : weights[a], rounded = (int32_t)((q + half) >> words->shift);
-        words->probe.plane[a] = plane_of(words, l, inputs[a] / PLANE);
-        words->probe.bit[a] = (int16_t)(1 << (inputs[a] % PLANE));
-        words->probe.doubled[a] = (int16_t)(2 * rounded);
-        all += rounded;
-    }
-    words->probe.minus_all = (int16_t)-all;
+    const int32_t input = machine->inputs[place_of(machine, l, i, k)];
+    words->probe.own = plane_of(words, l, input / PLANE);
+    words->probe.own_bit = (int16_t)(1 << (input % PLANE));
+    words->probe.step = (int16_t)rounded((int64_t)after - before, words->shift);    /* may wrap: the sums do not */
 }
 
 INLINE word_t *after_of(const words_t *words, ptrdiff_t task)
@@ -693,8 +556,8 @@ INLINE void words_evaluate(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t f
     word_t now[BATCH], next[BATCH];
     int live[BATCH], alive = n;
     for (int t = 0; t < n; t++) {
-        now[t] = xor_words(word_of(words, l + 1, patterns[first + t], groups), one_bit(i));
-        after_of(words, first + t)[l + 1] = now[t];
+        put_word(now + t, xor_words(word_of(words, l + 1, patterns[first + t], groups), one_bit(i)), groups);
+        put_word(after_of(words, first + t) + l + 1, now[t], groups);
         words->top[first + t] = (int32_t)machine->depth;
         live[t] = t;
         gained[first + t] = 0;
@@ -704,13 +567,13 @@ INLINE void words_evaluate(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t f
         layers_above(words, q, alive, now, next, groups);
         for (int a = 0; a < alive; a++) {
             const ptrdiff_t task = first + live[a];
-            after_of(words, task)[q + 1] = next[a];
+            put_word(after_of(words, task) + q + 1, next[a], groups);
             if (is_zero(xor_words(next[a], word_of(words, q + 1, patterns[task], groups)), groups)) {
                 words->top[task] = (int32_t)q;
                 continue;
             }
             live[left] = live[a];
-            now[left++] = next[a];
+            put_word(now + left++, next[a], groups);
         }
         alive = left;
     }
@@ -735,7 +598,7 @@ INLINE void words_spoil(words_t *words, int n, const flip_t *flips, uint8_t *spo
     }
     for (int a = 0; a < n; a++) {
         const flip_t *flip = &flips[who[a]];
-        now[a] = xor_words(word_of(words, flip->l + 1, flip->mu, groups), one_bit(flip->i));
+        put_word(now + a, xor_words(word_of(words, flip->l + 1, flip->mu, groups), one_bit(flip->i)), groups);
     }
     for (ptrdiff_t q = n ? flips[who[0]].l + 1 : depth; q < depth - 1; q++) {
         while (active < n && flips[who[active]].l < q)
@@ -749,44 +612,74 @@ INLINE void words_spoil(words_t *words, int n, const flip_t *flips, uint8_t *spo
     }
 }
 
+/* Keeps the sums of layer l in pattern mu over its new word. */
+INLINE void keep_sums(words_t *words, ptrdiff_t l, ptrdiff_t mu, word_t below, int groups)
+{
+    shorts_t sum[BLOCKS];
+    int16_t *kept = sums_of(words, l, 0) + mu;
+    sums_above(words, l, below, sum, groups);
+    for (ptrdiff_t i = 0; i < words->machine->width; i++)
+        kept[i * words->stride] = sum[i / SHORTS][i % SHORTS];
+}
+
 /* Carries out the tasks of an accepted proposal. */
 INLINE void words_commit(words_t *words, ptrdiff_t l, ptrdiff_t n, const int32_t *patterns, const int32_t *gained,
                          int groups)
 {
+    const ptrdiff_t depth = words->machine->depth;
     for (ptrdiff_t task = 0; task < n; task++) {
-        for (ptrdiff_t q = l + 1; q <= words->top[task]; q++)
-            store_word(words, q, patterns[task], after_of(words, task)[q], groups);
-        words->machine->wrong[patterns[task]] += gained[task];
+        const ptrdiff_t mu = patterns[task];
+        for (ptrdiff_t q = l + 1; q <= words->top[task]; q++) {
+            const word_t word = after_of(words, task)[q];
+            store_word(words, q, mu, word, groups);
+            if (q < depth && !is_gathered(words, groups))
+                keep_sums(words, q, mu, word, groups);
+        }
+        words->machine->wrong[mu] += gained[task];
     }
+}
+
+/* The sums of perceptron (l, i) after the entries of a group have changed by these. */
+INLINE void shift_sums(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t group, short_entries_t change)
+{
+    _Alignas(64) int16_t entries[ENTRIES];
+    memcpy(entries, &change, sizeof entries);
+    const lookup_t table = make_lookup(entries);
+    const uint16_t *plane = plane_of(words, l, group / 4);
+    const int shift = INPUTS * (int)(group % 4);
+    int16_t *kept = sums_of(words, l, i);
+    for (ptrdiff_t mu = 0; mu < words->machine->patterns; mu += SHORTS)
+        store_shorts(kept + mu, load_shorts(kept + mu) + look_up(table, load_shorts(plane + mu) >> shift));
 }
 
 /* Takes over the weight of the proposal at hand. */
-INLINE void words_change(words_t *words)
+INLINE void words_change(words_t *words, int groups)
 {
     const machine_t *machine = words->machine;
     const ptrdiff_t l = words->probe.l, i = words->probe.i, k = words->probe.k;
-    const ptrdiff_t input = machine->inputs[place_of(machine, l, i, k)], group = input / INPUTS;
-    exact_of(words, l, i)[words->by_tables ? input : k] += words->probe.change;
-    if (words->by_tables)
-        memcpy(rows_of(words, l, i) + group * ENTRIES, words->probe.table, sizeof words->probe.table);
-    if (l == 0)
-        return;
-    if (words->limbs) {
-        gather_change(words, l, i, k);
+    int32_t *weights = exact_of(words, l, i);
+    if (is_gathered(words, groups)) {
+        weights[k] += words->probe.change;
+        if (l > 0)
+            gather_change(words, l, i, k);
         return;
     }
-    int32_t q[INPUTS];
-    group_weights(words, l, i, group, q);
-    store_column(words, l, group, i, table_entries(q, 0, 0, words->shift));
+    const ptrdiff_t input = machine->inputs[place_of(machine, l, i, k)], group = input / INPUTS;
+    const short_entries_t before = table_entries(weights + INPUTS * group, words->shift);
+    weights[input] += words->probe.change;
+    const short_entries_t after = table_entries(weights + INPUTS * group, words->shift);
+    shift_sums(words, l, i, group, after - before);
+    if (l > 0)
+        store_column(words, l, group, i, after);
 }
 
-/* What a proposal at (l, i) will need: its tables, or at E = 0 the weights that sentinels need. */
-INLINE void words_prefetch(const words_t *words, ptrdiff_t l, ptrdiff_t i, int at_zero)
+/* What a proposal at (l, i) will need: its sums, or what sentinels and rows by weights read. */
+INLINE void words_prefetch(const words_t *words, ptrdiff_t l, ptrdiff_t i, int at_zero, int groups)
 {
-    const int tables = words->by_tables && !at_zero;
-    const char *row = tables ? (const char *)rows_of(words, l, i) : (const char *)exact_of(words, l, i);
-    const ptrdiff_t bytes = tables ? words->groups * ENTRIES * (ptrdiff_t)sizeof(int16_t)
-                                   : words->reach * (ptrdiff_t)sizeof(int32_t);
+    const int kept = !is_gathered(words, groups) && !at_zero;
+    const char *row = kept ? (const char *)sums_of(words, l, i) : (const char *)exact_of(words, l, i);
+    const ptrdiff_t bytes = kept ? words->machine->patterns * (ptrdiff_t)sizeof(int16_t)
+                                 : words->reach * (ptrdiff_t)sizeof(int32_t);
     for (ptrdiff_t at = 0; at < bytes; at += 64)
         __builtin_prefetch(row + at);
     if (at_zero)
@@ -795,39 +688,37 @@ INLINE void words_prefetch(const words_t *words, ptrdiff_t l, ptrdiff_t i, int a
 
 /* ------------------------------------------------------------------------------------------------- set-up */
 
-/* The tables of a perceptron. */
+/* Columns and sums of perceptron i of layer l. */
 static void build_perceptron(words_t *words, ptrdiff_t l, ptrdiff_t i)
 {
+    memset(sums_of(words, l, i), 0, (size_t)words->stride * sizeof *words->sums);
     for (ptrdiff_t group = 0; group < words->groups; group++) {
-        int32_t q[INPUTS];
-        group_weights(words, l, i, group, q);
-        const short_entries_t entries = table_entries(q, 0, 0, words->shift);
-        if (words->rows)
-            memcpy(rows_of(words, l, i) + group * ENTRIES, &entries, sizeof entries);
-        if (words->columns && l > 0)
+        const short_entries_t entries = table_entries(exact_of(words, l, i) + INPUTS * group, words->shift);
+        shift_sums(words, l, i, group, entries);
+        if (l > 0)
             store_column(words, l, group, i, entries);
     }
 }
 
-/* Everything that follows from `exact` and `shift`. */
-static void build_tables(words_t *words)
+/* Everything that follows from `exact`, `shift` and the signs. */
+static void build(words_t *words)
 {
     const machine_t *machine = words->machine;
+    if (words->limbs) {
+        gather_build(words);
+        return;
+    }
     const ptrdiff_t tables = machine->fan_in < words->groups ? machine->fan_in : words->groups;
     /* Each table with weights is rounded down by less than 1: a sum of -1 may be up to tables - 1 in truth. */
     words->slack = (int16_t)(tables - 1);
     for (ptrdiff_t i = 0; i < machine->width; i++)
         words->window[i] = words->shift ? words->slack : 0;
-    /* Single weights are rounded to the nearest, then added or subtracted. */
-    words->row_slack = words->by_tables ? words->slack : (int16_t)(machine->fan_in / 2);
-    words->row_window = (int16_t)(words->shift == 0 ? 0 : words->by_tables ? words->slack : 2 * words->row_slack + 1);
-    for (ptrdiff_t l = 0; l < machine->depth; l++) {
-        for (ptrdiff_t i = 0; i < machine->width; i++) {
+    /* With a change that is rounded to the nearest: -tables..0 are uncertain. */
+    words->row_slack = (int16_t)tables;
+    words->row_window = (int16_t)(words->shift ? tables + 1 : 0);
+    for (ptrdiff_t l = 0; l < machine->depth; l++)
+        for (ptrdiff_t i = 0; i < machine->width; i++)
             build_perceptron(words, l, i);
-        }
-    }
-    if (words->limbs)
-        gather_build(words);
 }
 
 /* Perceptron (l, i) takes the weights q as they are wired; `absolute_sum`: of them. */
@@ -835,12 +726,12 @@ static void words_replace(words_t *words, ptrdiff_t l, ptrdiff_t i, const int32_
 {
     const machine_t *machine = words->machine;
     for (ptrdiff_t k = 0; k < machine->fan_in; k++)
-        exact_of(words, l, i)[words->by_tables ? machine->inputs[place_of(machine, l, i, k)] : k] = q[k];
+        exact_of(words, l, i)[words->limbs ? k : machine->inputs[place_of(machine, l, i, k)]] = q[k];
     if (UNLIKELY(!words_fit(words, absolute_sum)))
         make_room(words, absolute_sum);
-    else
+    else if (!words->limbs)
         build_perceptron(words, l, i);
-    if (words->limbs && l > 0)
+    else if (l > 0)
         gather_replace(words, l, i);
 }
 
@@ -850,8 +741,8 @@ static void words_free(words_t *words)
     free(words->low);
     free(words->high);
     free(words->exact);
-    free(words->rows);
     free(words->columns);
+    free(words->sums);
     free(words->after);
     free(words->sentinels);
     free(words->top);
@@ -870,10 +761,8 @@ static int words_make(words_t *words, const machine_t *machine, int by_gathering
     words->groups = groups_for(machine->width);
     for (ptrdiff_t i = 0; i < machine->width; i++)
         words->valid = xor_words(words->valid, one_bit(i));
-    const int slabs = slabs_of((int)words->groups);
-    words->layer = words->groups * ENTRIES * slabs * lanes_of((int)words->groups);
-    words->by_tables = !by_gathering && TABLES_FROM * machine->fan_in >= machine->width;
-    words->reach = words->by_tables ? PLANE * words->planes : machine->fan_in;
+    words->layer = words->groups * ENTRIES * lanes_of((int)words->groups);
+    words->reach = by_gathering ? machine->fan_in : PLANE * words->planes;
     /* A stride of a multiple of 4096 bytes would put all planes into the same cache sets. */
     if (words->stride % 1024 == 0)
         words->stride += 64;
@@ -886,15 +775,12 @@ static int words_make(words_t *words, const machine_t *machine, int by_gathering
     words->top = allocate((size_t)machine->patterns, sizeof *words->top);
     words->sentinels = allocate(depth * width * SENTINELS, sizeof *words->sentinels);
     int made = words->sentinels && words->planes_of && words->low && words->high && words->exact && words->after && words->top;
-    if (words->by_tables) {
-        words->rows = allocate(depth * width * (size_t)words->groups * ENTRIES, sizeof *words->rows);
-        made = made && words->rows;
-    }
     if (by_gathering) {
         made = made && gather_make(words) == 0;
     } else {
         words->columns = allocate((depth - 1) * (size_t)words->layer, sizeof *words->columns);
-        made = made && words->columns;
+        words->sums = allocate(depth * width * layer, sizeof *words->sums);
+        made = made && words->columns && words->sums;
     }
     if (made)
         return 0;
@@ -932,7 +818,7 @@ static void words_load(words_t *words, const uint64_t *signs, const uint64_t *ta
             largest = sum > largest ? sum : largest;
             for (ptrdiff_t k = 0; k < machine->fan_in; k++) {
                 const ptrdiff_t place = place_of(machine, l, i, k);
-                exact_of(words, l, i)[words->by_tables ? machine->inputs[place] : k] = machine->weights[place];
+                exact_of(words, l, i)[words->limbs ? k : machine->inputs[place]] = machine->weights[place];
             }
         }
     }
@@ -940,10 +826,10 @@ static void words_load(words_t *words, const uint64_t *signs, const uint64_t *ta
     words->shift = 0;
     while (!words_fit(words, largest))
         words->shift++;
-    build_tables(words);
     for (ptrdiff_t l = 0; l <= machine->depth; l++)
         load_layer(words, l, signs + l * layer);
     load_layer(words, machine->depth + 1, targets);
+    build(words);
     for (ptrdiff_t mu = 0; mu < machine->patterns; mu++) {
         const word_t wrong = xor_words(word_of(words, machine->depth, mu, (int)words->groups),
                                        target_of(words, mu, (int)words->groups));
@@ -980,18 +866,18 @@ static int words_same(words_t *a, words_t *b)
     const size_t weights = (size_t)(machine->depth * machine->width * a->reach);
     const size_t states = (size_t)((machine->depth + 2) * a->stride);
     const size_t planes = (size_t)((machine->depth + 1) * a->planes * a->stride);
-    const size_t rows = (size_t)(machine->depth * machine->width * a->groups * ENTRIES);
+    const size_t sums = (size_t)(machine->depth * machine->width * a->stride);
     const size_t columns = (size_t)((machine->depth - 1) * a->layer);
     words_t *finer = a->shift < b->shift ? a : b;
     if (a->shift != b->shift) {         /* what has outgrown its rounding once stays rounded so */
         finer->shift = finer == a ? b->shift : a->shift;
-        build_tables(finer);
+        build(finer);
     }
     return !memcmp(a->exact, b->exact, weights * sizeof *a->exact)
         && !memcmp(a->planes_of, b->planes_of, planes * sizeof *a->planes_of)
         && !memcmp(a->low, b->low, states * sizeof *a->low)
         && (a->planes <= 4 || !memcmp(a->high, b->high, states * sizeof *a->high))
-        && (!a->rows || !memcmp(a->rows, b->rows, rows * sizeof *a->rows))
+        && (!a->sums || !memcmp(a->sums, b->sums, sums * sizeof *a->sums))
         && (!a->columns || !memcmp(a->columns, b->columns, columns * sizeof *a->columns))
         && gather_same(a, b);
 }
