@@ -44,7 +44,7 @@ typedef struct {
 
 /* The walls that are met next, the first in each of eight lanes. */
 typedef struct {
-    double cotangent[EIGHT];    /* of the angle to the wall */
+    double slope[EIGHT];        /* g / h: the least is met first, at an angle with cotangent -g / h */
     int64_t at[EIGHT];
 } ahead_t;
 
@@ -117,73 +117,108 @@ INLINE int billiard_distance(const billiard_t *b, ptrdiff_t mu, ptrdiff_t nu)
     return distance;
 }
 
-/* All patterns move on by the angle of (cosine, sine), then v changes by `kick` times the signs of pattern `at`, whose
- * wall has been met (-1: none); what is ahead of them.  The twins of `at` stand on the wall: they leave it. */
-static void billiard_turn(billiard_t *b, double cosine, double sine, double kick, ptrdiff_t at, ahead_t *ahead)
-{
 #if defined(__AVX512VPOPCNTDQ__)
-    const __m512d c = _mm512_set1_pd((double)b->fan_in), two = _mm512_set1_pd(-2.0), away = _mm512_set1_pd(-INFINITY);
-    const __m512i all = _mm512_set1_epi64(b->fan_in);
-    const __mmask8 met = at < 0 ? 0 : 255;
-    const ptrdiff_t wall = at < 0 ? 0 : at;
-    const __m512d cosines = _mm512_set1_pd(cosine), sines = _mm512_set1_pd(sine), kicks = _mm512_set1_pd(kick);
-    __m512d best = away;
+/* The same of eight patterns from mu on. */
+INLINE __m512i billiard_distances(const billiard_t *b, ptrdiff_t mu, ptrdiff_t nu)
+{
+    __m512i distance = _mm512_setzero_si512();
+    for (ptrdiff_t limb = 0; limb < b->limbs; limb++) {
+        const uint64_t *bits = b->bits + limb * b->padded;
+        const __m512i apart = _mm512_xor_si512(_mm512_load_si512(bits + mu), _mm512_set1_epi64((int64_t)bits[nu]));
+        distance = _mm512_add_epi64(distance, _mm512_popcnt_epi64(apart));
+    }
+    return distance;
+}
+#endif
+
+/* All patterns move on by the angle of (cosine, sine), then v changes by `kick` times the signs of pattern `at`, whose
+ * wall has been met (-1: none); what is ahead of them.  `at` and its n twins stand on the wall: they leave it. */
+INLINE void billiard_pass(billiard_t *b, double cosine, double sine, double kick, ptrdiff_t at, int twins,
+                          ahead_t *ahead)
+{
+    /* kick (c - 2 distance) */
+    const double together = kick * (double)b->fan_in, apart = -2.0 * kick;
+#if defined(__AVX512VPOPCNTDQ__)
+    const __m512d cosines = _mm512_set1_pd(cosine), sines = _mm512_set1_pd(sine);
+    const __m512d alike = _mm512_set1_pd(together), each = _mm512_set1_pd(apart);
+    const __m512i met = _mm512_set1_epi64(at), all = _mm512_set1_epi64(b->fan_in);
+    __m512d least = _mm512_set1_pd(INFINITY);
     __m512i where = _mm512_setzero_si512(), index = _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0);
     for (ptrdiff_t mu = 0; mu < b->padded; mu += EIGHT) {
-        __m512i distance = _mm512_setzero_si512();
-        for (ptrdiff_t limb = 0; limb < b->limbs; limb++) {
-            const uint64_t *bits = b->bits + limb * b->padded;
-            const __m512i apart = _mm512_xor_si512(_mm512_load_si512(bits + mu), _mm512_set1_epi64((int64_t)bits[wall]));
-            distance = _mm512_add_epi64(distance, _mm512_popcnt_epi64(apart));
-        }
         const __m512d h = _mm512_load_pd(b->h + mu), g = _mm512_load_pd(b->g + mu);
-        const __m512d product = _mm512_add_pd(c, _mm512_mul_pd(two, _mm512_cvtepi64_pd(distance)));
-        const __mmask8 twin = met & (_mm512_testn_epi64_mask(distance, distance) | _mm512_cmpeq_epi64_mask(distance, all));
-        const __m512d sum = _mm512_add_pd(_mm512_mul_pd(h, cosines), _mm512_mul_pd(g, sines));
-        const __m512d turned = _mm512_sub_pd(_mm512_mul_pd(g, cosines), _mm512_mul_pd(h, sines));
-        const __m512d speed = _mm512_add_pd(turned, _mm512_mul_pd(kicks, product));
-        const __m512d left = _mm512_maskz_mov_pd((__mmask8)~twin, sum);
-        const __m512d cotangent = _mm512_mask_mov_pd(
-            _mm512_div_pd(_mm512_sub_pd(_mm512_setzero_pd(), speed), sum), twin, away);
-        const __mmask8 sooner = _mm512_cmp_pd_mask(cotangent, best, _CMP_GT_OQ);
-        _mm512_store_pd(b->h + mu, left);
+        __m512d sum = _mm512_add_pd(_mm512_mul_pd(h, cosines), _mm512_mul_pd(g, sines));
+        __m512d speed = _mm512_sub_pd(_mm512_mul_pd(g, cosines), _mm512_mul_pd(h, sines));
+        __mmask8 on_wall = _mm512_cmpeq_epi64_mask(index, met);
+        if (kick != 0 || twins) {
+            const __m512i distance = billiard_distances(b, mu, at);
+            speed = _mm512_add_pd(
+                speed, _mm512_add_pd(alike, _mm512_mul_pd(each, _mm512_cvtepi64_pd(distance))));
+            if (twins)
+                on_wall = _mm512_testn_epi64_mask(distance, distance) | _mm512_cmpeq_epi64_mask(distance, all);
+        }
+        const __m512d tangent = _mm512_div_pd(speed, sum);
+        const __mmask8 sooner = _mm512_mask_cmp_pd_mask((__mmask8)~on_wall, tangent, least, _CMP_LT_OQ);
+        _mm512_store_pd(b->h + mu, _mm512_maskz_mov_pd((__mmask8)~on_wall, sum));
         _mm512_store_pd(b->g + mu, speed);
-        best = _mm512_mask_mov_pd(best, sooner, cotangent);
+        least = _mm512_mask_mov_pd(least, sooner, tangent);
         where = _mm512_mask_mov_epi64(where, sooner, index);
         index = _mm512_add_epi64(index, _mm512_set1_epi64(EIGHT));
     }
-    _mm512_storeu_pd(ahead->cotangent, best);
+    _mm512_storeu_pd(ahead->slope, least);
     _mm512_storeu_si512(ahead->at, where);
 #else
     for (int a = 0; a < EIGHT; a++) {
-        ahead->cotangent[a] = -INFINITY;
+        ahead->slope[a] = INFINITY;
         ahead->at[a] = 0;
     }
     for (ptrdiff_t first = 0; first < b->padded; first += EIGHT) {
+        double sum[EIGHT], speed[EIGHT], slope[EIGHT];
         for (int a = 0; a < EIGHT; a++) {
-            const ptrdiff_t mu = first + a;
-            const int distance = at < 0 ? 1 : billiard_distance(b, mu, at);
-            const int twin = at >= 0 && (distance == 0 || distance == b->fan_in);
-            const double h = b->h[mu], g = b->g[mu];
-            const double sum = h * cosine + g * sine;
-            const double speed = (g * cosine - h * sine) + kick * ((double)b->fan_in + -2.0 * distance);
-            const double cotangent = twin ? -INFINITY : (0.0 - speed) / sum;
-            b->h[mu] = twin ? 0.0 : sum;
-            b->g[mu] = speed;
-            if (cotangent > ahead->cotangent[a]) {
-                ahead->cotangent[a] = cotangent;
-                ahead->at[a] = mu;
+            const double h = b->h[first + a], g = b->g[first + a];
+            sum[a] = h * cosine + g * sine;
+            speed[a] = g * cosine - h * sine;
+        }
+        if (kick != 0 || twins) {
+            for (int a = 0; a < EIGHT; a++) {
+                const int distance = billiard_distance(b, first + a, at);
+                speed[a] = speed[a] + (together + apart * distance);
+                sum[a] = twins && (distance == 0 || distance == b->fan_in) ? 0.0 : sum[a];
+            }
+        }
+        if (at >= first && at < first + EIGHT)
+            sum[at - first] = 0.0;
+        for (int a = 0; a < EIGHT; a++) {
+            slope[a] = sum[a] == 0.0 ? INFINITY : speed[a] / sum[a];
+            b->h[first + a] = sum[a];
+            b->g[first + a] = speed[a];
+        }
+        for (int a = 0; a < EIGHT; a++) {
+            if (slope[a] < ahead->slope[a]) {
+                ahead->slope[a] = slope[a];
+                ahead->at[a] = first + a;
             }
         }
     }
 #endif
 }
 
+/* Copies of the loop without what it does not need. */
+static void billiard_turn(billiard_t *b, double cosine, double sine, double kick, ptrdiff_t at, int twins,
+                          ahead_t *ahead)
+{
+    if (twins)
+        billiard_pass(b, cosine, sine, kick, at, 1, ahead);
+    else if (kick != 0)
+        billiard_pass(b, cosine, sine, kick, at, 0, ahead);
+    else
+        billiard_pass(b, cosine, sine, 0.0, at, 0, ahead);
+}
+
 INLINE int billiard_next(const ahead_t *ahead)
 {
     int next = 0;
     for (int a = 1; a < EIGHT; a++)
-        if (ahead->cotangent[a] > ahead->cotangent[next])
+        if (ahead->slope[a] < ahead->slope[next])
             next = a;
     return next;
 }
@@ -222,12 +257,7 @@ INLINE ptrdiff_t billiard_twins(billiard_t *b, ptrdiff_t at)
     }
     for (ptrdiff_t first = 0; first < b->patterns; first += EIGHT) {
 #if defined(__AVX512VPOPCNTDQ__)
-        __m512i distance = _mm512_setzero_si512();
-        for (ptrdiff_t limb = 0; limb < b->limbs; limb++) {
-            const uint64_t *bits = b->bits + limb * b->padded;
-            const __m512i apart = _mm512_xor_si512(_mm512_load_si512(bits + first), _mm512_set1_epi64((int64_t)bits[at]));
-            distance = _mm512_add_epi64(distance, _mm512_popcnt_epi64(apart));
-        }
+        const __m512i distance = billiard_distances(b, first, at);
         for (uint32_t found = _mm512_testn_epi64_mask(distance, distance)
                  | _mm512_cmpeq_epi64_mask(distance, _mm512_set1_epi64(b->fan_in)); found; found &= found - 1)
             if (first + __builtin_ctz(found) < b->patterns)

@@ -128,10 +128,10 @@ static int run_billiard(student_t *student, const visit_t *visit)
     const double square = visit->tangent * visit->tangent;
     double cosine = (1 - square) / (1 + square), sine = 2 * visit->tangent / (1 + square);     /* of the angle left */
     ahead_t ahead;
-    billiard_turn(b, 1, 0, 0, -1, &ahead);
+    billiard_turn(b, 1, 0, 0, -1, 0, &ahead);
     for (int walls = 0; walls < MOST_WALLS; walls++) {
         const int next = billiard_next(&ahead);
-        const double cotangent = ahead.cotangent[next];
+        const double cotangent = -ahead.slope[next];
         const ptrdiff_t at = ahead.at[next];
         if (!(cotangent * sine > cosine)) {
             billiard_move(b, cosine, sine);
@@ -142,12 +142,13 @@ static int run_billiard(student_t *student, const visit_t *visit)
         const double s = 1 / sqrt(1 + cotangent * cotangent), c = cotangent * s, before = cosine;
         const double g = b->g[at] * c - b->h[at] * s;
         double kick = 0;
+        ptrdiff_t n = 1;
         cosine = before * c + sine * s;
         sine = sine * c - before * s;
         billiard_move(b, c, s);
         if (billiard_bit(b->side, at) == (g < 0)) {     /* else rounding has put it beyond its wall: it comes back */
             int through;
-            const ptrdiff_t n = billiard_twins(b, at);
+            n = billiard_twins(b, at);
             if (b->cost[at] == UNKNOWN)
                 learn_ahead(student, visit, &ahead);
             kick = kick_of(visit, g, wall_cost(student, visit, n), b->fan_in, &through);
@@ -156,7 +157,7 @@ static int run_billiard(student_t *student, const visit_t *visit)
             if (kick != 0)
                 billiard_kick(b, kick, at);
         }
-        billiard_turn(b, c, s, kick, at, &ahead);
+        billiard_turn(b, c, s, kick, at, n > 1 || at == 0, &ahead);       /* what fills up: copies of pattern 0 */
     }
     return 0;
 }
