@@ -26,6 +26,10 @@ from dsm_hpc.kernels.grid import MAX_FAN_IN
 MAX_MEASUREMENTS = 1_000_000
 MAX_BETAS = 10_000
 MAX_WALKERS = 1_000_000
+MAX_THREADS = 64
+
+LARGE_WIDTH, LARGE_TRAIN = 1_000, 10_000
+"""Neurons per layer or training patterns from which on threads within a walker are worth their cores."""
 
 Start = Literal["planted", "random"]
 STARTS: tuple[Start, ...] = get_args(Start)
@@ -246,6 +250,13 @@ class Dynamics(Section):
         None, description="sweeps between swaps of neighbouring betas (parallel tempering); none: no swaps"
     )
     anneal: Anneal | None = Field(None, description="simulated annealing of a single beta")
+    threads: int = Field(
+        1,
+        ge=1,
+        le=MAX_THREADS,
+        description="threads that share the work of one walker, with the same results; more than 1 only for "
+        f"network.width >= {LARGE_WIDTH} or patterns.train >= {LARGE_TRAIN}",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -394,6 +405,16 @@ class Config(Section):
         ):
             if count > MAX_WALKERS:
                 raise ValueError(f"ensemble: {count} {name}: at most {MAX_WALKERS} are possible in one run")
+        return self
+
+    @model_validator(mode="after")
+    def _large_enough_for_threads(self) -> "Config":
+        threads, width, train = self.dynamics.threads, self.network.width, self.patterns.train
+        if threads > 1 and width < LARGE_WIDTH and train < LARGE_TRAIN:
+            raise ValueError(
+                f"dynamics.threads = {threads} with network.width = {width} and patterns.train = {train}: allowed "
+                f"is 1, as more would not be faster; more only from width = {LARGE_WIDTH} or train = {LARGE_TRAIN} on"
+            )
         return self
 
     @property

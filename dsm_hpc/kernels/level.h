@@ -17,6 +17,8 @@ typedef struct {
     int warmth;                 /* running mean of acceptance, times 2^16 (student.h) */
     int form;                   /* which kernel, and which copy of it (student.h) */
     void *kernel;               /* words_t, dense_t or events_t */
+    int threads;                /* that share the work */
+    struct team *team;          /* team.h; NULL for one thread */
     size_t bytes;               /* that the kernel has allocated */
 } student_t;
 

@@ -744,11 +744,11 @@ INLINE void words_spoil(words_t *words, int n, const flip_t *flips, uint8_t *spo
     }
 }
 
-/* Carries out the tasks of an accepted proposal. */
-INLINE void words_commit(words_t *words, ptrdiff_t l, ptrdiff_t n, const int32_t *patterns, const int32_t *gained,
-                         int groups)
+/* Carries out tasks first..last - 1 of an accepted proposal. */
+INLINE void words_commit(words_t *words, ptrdiff_t l, ptrdiff_t first, ptrdiff_t last, const int32_t *patterns,
+                         const int32_t *gained, int groups)
 {
-    for (ptrdiff_t task = 0; task < n; task++) {
+    for (ptrdiff_t task = first; task < last; task++) {
         for (ptrdiff_t q = l + 1; q <= words->top[task]; q++)
             store_word(words, q, patterns[task], after_of(words, task)[q], groups);
         words->machine->wrong[patterns[task]] += gained[task];
