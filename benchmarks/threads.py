@@ -12,12 +12,9 @@ from dsm_hpc.kernels import Student
 from dsm_hpc.kernels.levels import OPENMP
 
 MACHINES = (
-    (1000, 20, 3, 400),
     (2000, 20, 6, 400),
     (1000, 4, 4, 10_000),
     (100, 100, 4, 10_000),
-    (100, 10, 10, 10_000),
-    (20, 20, 10, 10_000),
 )
 """N, c, L, M: whole sweeps of them take seconds."""
 
@@ -30,7 +27,9 @@ def report() -> None:
     most = min(4, len(os.sched_getaffinity(0))) if OPENMP else 1
     numbers = range(2, most + 1)
     print(f"\n## Threads within a walker: ns per proposal, step {STEP}, greedy ({most} cores at most)\n")
-    print_head("N, c, L, M", "regime", "1 thread", *(f"1 / {threads} threads" for threads in numbers), "pairs")
+    print_head(
+        "N, c, L, M", "regime", "1 thread", *(f"1 / {threads} threads" for threads in numbers), "pairs"
+    )
     for size in MACHINES if most > 1 else ():
         for regime in REGIMES:
             times = list(zip(*_pairs(size, regime, (1, *numbers)), strict=True))
@@ -41,10 +40,14 @@ def report() -> None:
                 *(quotients(times[0], more) for more in times[1:]),
                 str(len(times[0])),
             )
-    print("\nWall-clock time; quotients of times: medians (min–max).  Other programs on the machine spoil them.")
+    print(
+        "\nWall-clock time; quotients of times: medians (min–max).  Other programs on the machine spoil them."
+    )
 
 
-def _pairs(size: tuple[int, int, int, int], regime: str, numbers: tuple[int, ...]) -> Iterator[tuple[float, ...]]:
+def _pairs(
+    size: tuple[int, int, int, int], regime: str, numbers: tuple[int, ...]
+) -> Iterator[tuple[float, ...]]:
     """ns per proposal with each number of threads, of the same sweep."""
     of, spent, pairs, clone = draw(*size), 0.0, 0, 0
     while pairs < LEAST or spent < SECONDS * 1e9:

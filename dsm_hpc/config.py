@@ -28,8 +28,9 @@ MAX_BETAS = 10_000
 MAX_WALKERS = 1_000_000
 MAX_THREADS = 64
 
-LARGE_WIDTH, LARGE_TRAIN = 1_000, 10_000
-"""Neurons per layer or training patterns from which on threads within a walker are worth their cores."""
+LARGE_WIDTH, LARGE_TRAIN, LARGE_STATE = 1_000, 10_000, 4_000_000
+"""From so many neurons per layer or training patterns, and N L M signs in all, threads within a walker are worth
+their cores: measured (benchmarks/threads.py).  Not where layers are words (kernels/words.h): not measured."""
 
 Start = Literal["planted", "random"]
 STARTS: tuple[Start, ...] = get_args(Start)
@@ -255,7 +256,7 @@ class Dynamics(Section):
         ge=1,
         le=MAX_THREADS,
         description="threads that share the work of one walker, with the same results; more than 1 only for "
-        f"network.width >= {LARGE_WIDTH} or patterns.train >= {LARGE_TRAIN}",
+        f"network.width >= {LARGE_WIDTH} or patterns.train >= {LARGE_TRAIN}, and large machines",
     )
 
     @model_validator(mode="before")
@@ -409,11 +410,15 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _large_enough_for_threads(self) -> "Config":
-        threads, width, train = self.dynamics.threads, self.network.width, self.patterns.train
-        if threads > 1 and width < LARGE_WIDTH and train < LARGE_TRAIN:
+        threads, network, train = self.dynamics.threads, self.network, self.patterns.train
+        width, signs = network.width, network.width * network.depth * train
+        words = width <= 64 or (width <= 128 and network.inputs < width)
+        large = signs >= LARGE_STATE and (width >= LARGE_WIDTH or train >= LARGE_TRAIN)
+        if threads > 1 and (words or not large):
             raise ValueError(
-                f"dynamics.threads = {threads} with network.width = {width} and patterns.train = {train}: allowed "
-                f"is 1, as more would not be faster; more only from width = {LARGE_WIDTH} or train = {LARGE_TRAIN} on"
+                f"dynamics.threads = {threads} with network.width = {width} and patterns.train = {train}: "
+                f"allowed is 1; more are faster only from width = {LARGE_WIDTH} or train = {LARGE_TRAIN} on, with "
+                f"width x depth x train >= {LARGE_STATE} and width > 128 (fully connected: > 64)"
             )
         return self
 

@@ -57,9 +57,10 @@ def _kernel_bytes(config: Config) -> int:
 
 def kernel_bytes(kernel: str, depth: int, width: int, fan_in: int, train: int, threads: int = 1) -> int:
     """What one of the kernels keeps (kernels/words.h, gather.h, dense.h, events.h)."""
-    tasks = 8 * train + (threads - 1) * TEAM_BYTES
+    others = threads - 1
+    tasks = 8 * train + others * TEAM_BYTES
     if kernel == "events":
-        return tasks + _events_bytes(width, fan_in, depth, train) + (threads - 1) * _scratch_bytes(width, fan_in)
+        return tasks + _events_bytes(width, fan_in, depth, train) + others * _scratch_bytes(width, fan_in)
     if kernel == "dense":
         return tasks + _dense_bytes(width, depth, train)
     return tasks + _words_bytes(width, fan_in, depth, train, kernel == "gather")

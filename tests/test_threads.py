@@ -82,7 +82,13 @@ def test_against_the_oracle(start: str, beta: float) -> None:
     assert student.energy == machine.energy
 
 
-LARGE = {"network__width": 1000, "network__fan_in": 3, "network__depth": 2, "patterns__train": 100, "ensemble__samples": 1}
+LARGE = {
+    "network__width": 1000,
+    "network__fan_in": 3,
+    "network__depth": 2,
+    "patterns__train": 2000,
+    "ensemble__samples": 1,
+}
 ENOUGH_CORES = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 
 
@@ -125,7 +131,9 @@ def test_announced_memory_counts_the_threads(width: int, fan_in: int) -> None:
     sample = draw_sample(config, 0)
     inputs, targets = sample.teacher.train[0], sample.teacher.train[-1]
     taken = [
-        Student(sample.wiring, sample.teacher.weights, inputs, targets, 64, False, threads=threads).kernel_bytes
+        Student(
+            sample.wiring, sample.teacher.weights, inputs, targets, 64, False, threads=threads
+        ).kernel_bytes
         for threads in (1, 16)
     ]
     formula = [footprint.kernel_bytes("events", 2, width, fan_in, 64, threads) for threads in (1, 16)]

@@ -334,8 +334,8 @@ INLINE void try(student_t *student, const block_t *block, ptrdiff_t from, ptrdif
 }
 
 /* A thread's part of a window.  It asks for what it will need itself: the same part of the next window. */
-INLINE void try_part(student_t *student, const block_t *block, ptrdiff_t from, ptrdiff_t window, int thread, int threads,
-                     trial_t *trial, int form)
+INLINE void try_part(student_t *student, const block_t *block, ptrdiff_t from, ptrdiff_t window, int thread,
+                     int threads, trial_t *trial, int form)
 {
     const ptrdiff_t first = from + part_of(window, thread, threads), last = from + part_of(window, thread + 1, threads);
     for (ptrdiff_t t = first + window; t < last + window && t < block->count; t++)
@@ -418,7 +418,8 @@ INLINE ptrdiff_t decide_block(student_t *student, const block_t *block, int form
 {
     ptrdiff_t t = 0, fetched = 0;
     while (t < block->count) {
-        for (; fetched < block->count && fetched < t + ahead(student, form); fetched++)
+        const ptrdiff_t end = t + ahead(student, form);
+        for (fetched = fetched < t ? t : fetched; fetched < block->count && fetched < end; fetched++)
             fetch(student, block, fetched, form);
         if (student->energy == 0 && student->warmth < COLD) {
             const ptrdiff_t decided = speculate(student, block, t, form, decide);
@@ -467,7 +468,9 @@ INLINE void work(student_t *student, int thread, int form)
         ptrdiff_t from, to;
         const ptrdiff_t word = cut(student, team->n, thread, &from), end = cut(student, team->n, thread + 1, &to);
         carry_out_words(student, p, word, end, from, to, form);
-    } else if (!IS_WORDS(form)) {       /* words: a proposal at a time (`probe`) */
+    } else if (!IS_WORDS(form)) {
+        /* Not by words, which look at one proposal at a time (`probe`).  Sentinels of dense are hints, whichever thread
+         * sets them: decisions do not depend on them. */
         try_part(student, team->block, team->first, team->n, thread, team->size, &self->trial, form);
     }
 }

@@ -8,7 +8,7 @@ from dsm_hpc.parallel.world import World
 
 
 def check_threads(threads: int, world: World) -> None:
-    """Raises InputError, on all ranks, unless every rank may use that many cores and those of a host suffice."""
+    """Raises InputError, on all ranks, unless each has so many cores, and those of a host suffice for all."""
     if threads == 1:
         return
     if not OPENMP:
@@ -16,12 +16,13 @@ def check_threads(threads: int, world: World) -> None:
     seats = world.share((world.host, _cores()))
     for host in dict.fromkeys(host for host, _ in seats):
         ranks = [cores for there, cores in seats if there == host]
-        fewest, all_cores = min(map(len, ranks)), len(frozenset().union(*ranks))
-        if fewest < threads or all_cores < threads * len(ranks):
+        fewest, together = min(map(len, ranks)), len(frozenset().union(*ranks))
+        if fewest < threads or together < threads * len(ranks):
             raise InputError(
-                f"dynamics.threads = {threads}: {host} has {len(ranks)} rank{'s' * (len(ranks) > 1)}, which may use "
-                f"{fewest} core{'s' * (fewest > 1)} each and {all_cores} together: take fewer threads or ranks, or give "
-                f"each rank {threads} cores (mpirun --map-by slot:PE={threads}, srun --cpus-per-task={threads})"
+                f"dynamics.threads = {threads}: {host} has {len(ranks)} rank{'s' * (len(ranks) > 1)}, which "
+                f"may use {fewest} core{'s' * (fewest > 1)} each and {together} together: take fewer threads "
+                f"or ranks, or give each rank {threads} cores "
+                f"(mpirun --map-by slot:PE={threads}, srun --cpus-per-task={threads})"
             )
 
 
