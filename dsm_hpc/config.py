@@ -29,8 +29,8 @@ MAX_WALKERS = 1_000_000
 MAX_THREADS = 64
 
 LARGE_WIDTH, LARGE_TRAIN, LARGE_STATE = 1_000, 10_000, 4_000_000
-"""From so many neurons per layer or training patterns, and N L M signs in all, threads within a walker are worth
-their cores: measured (benchmarks/threads.py).  Not where layers are words (kernels/words.h): not measured."""
+"""From so many neurons per layer or training patterns, and N L M signs in all, threads within a walker are
+worth their cores: measured (benchmarks/threads.py).  Not offered (not measured) where layers are words."""
 
 Start = Literal["planted", "random"]
 STARTS: tuple[Start, ...] = get_args(Start)
@@ -417,8 +417,8 @@ class Config(Section):
         if threads > 1 and (words or not large):
             raise ValueError(
                 f"dynamics.threads = {threads} with network.width = {width} and patterns.train = {train}: "
-                f"allowed is 1; more are faster only from width = {LARGE_WIDTH} or train = {LARGE_TRAIN} on, with "
-                f"width x depth x train >= {LARGE_STATE} and width > 128 (fully connected: > 64)"
+                f"allowed is 1; more are faster only from width = {LARGE_WIDTH} or train = {LARGE_TRAIN} on, "
+                f"with width x depth x train >= {LARGE_STATE} and width > 128 (fully connected: > 64)"
             )
         return self
 
