@@ -40,6 +40,10 @@ AVX512 = [f"-mavx512{name}" for name in ("f", "bw", "vl", "dq", "vbmi", "vnni", 
 LEVELS = {"generic": [], "avx2": AVX2, "avx512": [*AVX2, *AVX512, "-mtune=icelake-server"]}
 LEVEL_SOURCE = "dsm_hpc/kernels/level.c"
 
+# Threads within a walker; a compiler without OpenMP builds all but these.
+OPENMP = ["-fopenmp"]
+OPENMP_PROGRAM = "#include <omp.h>\nint dsm_threads(void) { return omp_get_num_threads(); }\n"
+
 
 class BuildKernels(build_ext):
     def finalize_options(self):
@@ -59,9 +63,14 @@ class BuildKernels(build_ext):
 
     def build_extension(self, extension):
         if extension.name == "dsm_hpc.kernels.levels":
+            openmp = OPENMP if self.compiles(*OPENMP, source=OPENMP_PROGRAM) else []
+            extension.extra_compile_args = extension.extra_compile_args + openmp
+            extension.extra_link_args = extension.extra_link_args + openmp
             levels = {level: flags for level, flags in LEVELS.items() if self.compiles(*flags)}
             with ThreadPoolExecutor(os.cpu_count()) as pool:  # a minute or two each
-                for objects in pool.map(self.compile_level, levels, levels.values()):
+                for objects in pool.map(
+                    lambda level: self.compile_level(level, levels[level] + openmp), levels
+                ):
                     extension.extra_objects += objects
             extension.define_macros += [(f"DSM_HAS_{level.upper()}", "1") for level in levels]
         super().build_extension(extension)
@@ -85,12 +94,12 @@ class BuildKernels(build_ext):
             raise SetupError(f"DSM_MARCH={asked}: the C compiler does not take -march={asked}")
         return asked
 
-    def compiles(self, *flags):
+    def compiles(self, *flags, source="int dsm_empty;\n"):
         with tempfile.TemporaryDirectory() as folder:
-            source = Path(folder, "empty.c")
-            source.write_text("int dsm_empty;\n")
+            file = Path(folder, "probe.c")
+            file.write_text(source)
             try:
-                self.compiler.compile([str(source)], output_dir=folder, extra_postargs=list(flags))
+                self.compiler.compile([str(file)], output_dir=folder, extra_postargs=list(flags))
             except CompileError:
                 return False
         return True

@@ -17,6 +17,7 @@ from benchmarks import (
     scaling,
     sizes,
     theory,
+    threads,
 )
 from dsm_hpc.kernels import build
 
@@ -33,6 +34,7 @@ REPORTS = {
     "manifold": manifold.report,
     "checkpoints": checkpoints.report,
     "theory": theory.report,
+    "threads": threads.report,
 }
 
 

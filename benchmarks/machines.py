@@ -46,13 +46,15 @@ def sample(name: str) -> Sample:
     return draw(*SIZES[name])
 
 
-def student(of: Sample, regime: str, clone: int = 0) -> Student:
+def student(of: Sample, regime: str, clone: int = 0, threads: int = 1) -> Student:
     """A student at the start of its regime; random starts differ by clone."""
     weights = of.teacher.weights
     if regime == "learning":
         weights = draw_weights(generator(1, Purpose.START, of.index, 1, clone, 0), weights.shape, ising=False)
     train = of.teacher.train
-    return Student(of.wiring, weights, train[0], train[-1], of.config.patterns.train, ising=False)
+    return Student(
+        of.wiring, weights, train[0], train[-1], of.config.patterns.train, ising=False, threads=threads
+    )
 
 
 def sweeps(of: Sample, regime: str) -> Iterator[tuple[Callable[[], None], int]]:

@@ -26,6 +26,11 @@ from dsm_hpc.kernels.grid import MAX_FAN_IN
 MAX_MEASUREMENTS = 1_000_000
 MAX_BETAS = 10_000
 MAX_WALKERS = 1_000_000
+MAX_THREADS = 64
+
+LARGE_WIDTH, LARGE_TRAIN, LARGE_STATE = 1_000, 10_000, 4_000_000
+"""From so many neurons per layer or training patterns, and N L M signs in all, threads within a walker are
+worth their cores: measured (benchmarks/threads.py).  Not offered (not measured) where layers are words."""
 
 Start = Literal["planted", "random"]
 STARTS: tuple[Start, ...] = get_args(Start)
@@ -283,6 +288,14 @@ class Dynamics(Section):
         None, description="sweeps between swaps of neighbouring betas (parallel tempering); none: no swaps"
     )
     anneal: Anneal | None = Field(None, description="simulated annealing of a single beta")
+    threads: int = Field(
+        1,
+        ge=1,
+        le=MAX_THREADS,
+        description="threads that share the work of one walker where one weight moves at a time (`moves: "
+        "paper`), with the same results; more than 1 only for "
+        f"network.width >= {LARGE_WIDTH} or patterns.train >= {LARGE_TRAIN}, and large machines",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -451,6 +464,30 @@ class Config(Section):
         ):
             if count > MAX_WALKERS:
                 raise ValueError(f"ensemble: {count} {name}: at most {MAX_WALKERS} are possible in one run")
+        return self
+
+    @model_validator(mode="after")
+    def _threads_share_a_move(self) -> "Config":
+        threads = self.dynamics.threads
+        if threads > 1 and all(move.kind != "weight" for move in self.dynamics.moves):
+            raise ValueError(
+                f"dynamics.threads = {threads}: a billiard runs on one thread, and nothing else is among "
+                "dynamics.moves; threads share a move of kind weight: give moves: paper, or threads: 1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _large_enough_for_threads(self) -> "Config":
+        threads, network, train = self.dynamics.threads, self.network, self.patterns.train
+        width, signs = network.width, network.width * network.depth * train
+        words = width <= 64 or (width <= 128 and network.inputs < width)
+        large = signs >= LARGE_STATE and (width >= LARGE_WIDTH or train >= LARGE_TRAIN)
+        if threads > 1 and (words or not large):
+            raise ValueError(
+                f"dynamics.threads = {threads} with network.width = {width} and patterns.train = {train}: "
+                f"allowed is 1; more are faster only from width = {LARGE_WIDTH} or train = {LARGE_TRAIN} on, "
+                f"with width x depth x train >= {LARGE_STATE} and width > 128 (fully connected: > 64)"
+            )
         return self
 
     @property

@@ -21,6 +21,9 @@ WALKER_BYTES = 40 << 10
 """What every walker has besides its arrays that grow with the machine: blocks of random numbers, the arrays'
 own headers, its place in lists; measured."""
 
+TEAM_BYTES = 2 << 10
+"""What each thread after the first adds to a walker with any kernel (kernels/team.h)."""
+
 HEADER_BYTES = 60 << 10
 """Header of a results file, measured."""
 
@@ -48,15 +51,16 @@ def walker_bytes(config: Config) -> int:
 def _kernel_bytes(config: Config) -> int:
     """What a student's kernel keeps, by the instruction set whose choice needs most: known on any node."""
     network, train = config.network, config.patterns.train
-    shape = (network.depth, network.width, network.inputs)
-    return max(kernel_bytes(kernels_for(*shape, level)[0], *shape, train) for level in LEVELS)
+    shape, threads = (network.depth, network.width, network.inputs), config.dynamics.threads
+    return max(kernel_bytes(kernels_for(*shape, level)[0], *shape, train, threads) for level in LEVELS)
 
 
-def kernel_bytes(kernel: str, depth: int, width: int, fan_in: int, train: int) -> int:
-    """What one of the kernels keeps (kernels/words.h, gather.h, dense.h, events.h; billiard.h)."""
-    tasks = 8 * train + _billiard_bytes(fan_in, train)
+def kernel_bytes(kernel: str, depth: int, width: int, fan_in: int, train: int, threads: int = 1) -> int:
+    """What one of the kernels keeps (kernels/words.h, gather.h, dense.h, events.h; billiard.h, team.h)."""
+    others = threads - 1
+    tasks = 8 * train + _billiard_bytes(fan_in, train) + others * TEAM_BYTES
     if kernel == "events":
-        return tasks + _events_bytes(width, fan_in, depth, train)
+        return tasks + _events_bytes(width, fan_in, depth, train) + others * _scratch_bytes(width, fan_in)
     if kernel == "dense":
         return tasks + _dense_bytes(width, depth, train)
     return tasks + _words_bytes(width, fan_in, depth, train, kernel == "gather")
@@ -98,6 +102,12 @@ def _events_bytes(width: int, fan_in: int, depth: int, train: int) -> int:
     if 16 * fan_in >= width:  # columns
         return kept + 64 * (depth - 1) * (width + train) * (padded // 16 | 1)
     return kept + 12 * (depth - 1) * width * fan_in + 16 * width
+
+
+def _scratch_bytes(width: int, fan_in: int) -> int:
+    """What each thread after the first has of its own (events_make_scratch)."""
+    columns = 16 * fan_in >= width
+    return 16 * width + (0 if columns else 80 * fan_in)
 
 
 def passing_bytes(config: Config) -> int:

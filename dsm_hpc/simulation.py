@@ -21,6 +21,7 @@ from dsm_hpc.measurement import Recorder
 from dsm_hpc.parallel.decomposition import decompose
 from dsm_hpc.parallel.ladders import SharedLadder, shared_ladders
 from dsm_hpc.parallel.stopping import Deadline, Signals
+from dsm_hpc.parallel.threads import check_threads
 from dsm_hpc.parallel.world import World
 from dsm_hpc.progress import Progress
 from dsm_hpc.restoring import Saved, check_belongs
@@ -72,6 +73,7 @@ def run_all(jobs: list[Run], world: World, signals: Signals, deadline: Deadline,
     with world.abort_on_error():
         for job in jobs:
             _check_ranks(job.point.config, world)
+            check_threads(job.point.config.dynamics.threads, world)
         world.on_root(lambda: _check_outputs(jobs, scan))
         watch = Watch(world, signals, deadline)
         for job in jobs:

@@ -286,9 +286,9 @@ INLINE int dense_flips_one(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t
 }
 
 /* Bit a: sentinel a flips.  All at once, for the sake of the branch predictor. */
-INLINE uint32_t dense_flipped_sentinels(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change)
+INLINE uint32_t dense_flipped_sentinels(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change,
+                                        const int32_t *sentinels)
 {
-    const int32_t *sentinels = dense_sentinels(d, l, i);
     const ptrdiff_t input = dense_input(d, l, i, k);
     uint32_t flipped = 0;
     for (int a = 0; a < SENTINELS; a++)
@@ -312,12 +312,19 @@ INLINE void dense_watch(dense_t *d, ptrdiff_t l, ptrdiff_t i, int32_t mu)
         *out = mu;
 }
 
-/* At E = 0: a pattern that flips, or -1. */
-INLINE int32_t dense_first(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change)
+/* At E = 0: a pattern that flips, or -1.  `shared`: other threads may replace sentinels meanwhile, which must be read
+ * once; the decision does not depend on what they are. */
+INLINE int32_t dense_first(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change, int shared)
 {
-    const uint32_t flipped = dense_flipped_sentinels(d, l, i, k, change);
+    const int32_t *sentinels = dense_sentinels(d, l, i);
+    int32_t seen[SENTINELS];
+    for (int a = 0; shared && a < SENTINELS; a++)
+        seen[a] = __atomic_load_n(&sentinels[a], __ATOMIC_RELAXED);
+    if (shared)
+        sentinels = seen;
+    const uint32_t flipped = dense_flipped_sentinels(d, l, i, k, change, sentinels);
     if (LIKELY(flipped))
-        return dense_sentinels(d, l, i)[__builtin_ctz(flipped)];
+        return sentinels[__builtin_ctz(flipped)];
     for (ptrdiff_t w = 0; w < d->words; w++) {
         const uint64_t found = dense_flips(d, l, i, k, change, w);
         if (found) {
@@ -432,11 +439,11 @@ INLINE void dense_store(dense_t *d, ptrdiff_t q, ptrdiff_t mu, const int32_t *af
         value[i * d->stride] = after[i];
 }
 
-/* Carries out the tasks of an accepted proposal, all but the change of the weight itself. */
-INLINE void dense_commit(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t n, const int32_t *patterns,
-                         const int32_t *gained, int vectors)
+/* Carries out tasks first..last - 1 of an accepted proposal, all but the change of the weight itself. */
+INLINE void dense_commit(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t first, ptrdiff_t last,
+                         const int32_t *patterns, const int32_t *gained, int vectors)
 {
-    for (ptrdiff_t task = 0; task < n; task++) {
+    for (ptrdiff_t task = first; task < last; task++) {
         const ptrdiff_t mu = patterns[task];
         dense_turn(d, l + 1, i, mu);
         for (ptrdiff_t q = l + 1; q <= d->top[task]; q++) {
@@ -450,31 +457,36 @@ INLINE void dense_commit(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t n, cons
     }
 }
 
-/* Copies the row of (l, i) to where it is kept by pattern. */
-INLINE void dense_copy_row(dense_t *d, ptrdiff_t l, ptrdiff_t i, int vectors)
+/* Copies the row of (l, i) to where it is kept by pattern, for patterns first..last - 1. */
+INLINE void dense_copy_row(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t first, ptrdiff_t last, int vectors)
 {
     const int32_t *row = dense_value(d, l, i, 0);
-    int32_t *to = dense_pattern(d, l, 0, vectors) + i;
-    const ptrdiff_t patterns = d->machine->patterns;
-    for (ptrdiff_t mu = 0; mu < patterns; mu++, to += DENSE_STRIDE(vectors))
+    int32_t *to = dense_pattern(d, l, first, vectors) + i;
+    for (ptrdiff_t mu = first; mu < last; mu++, to += DENSE_STRIDE(vectors))
         *to = row[mu];
 }
 
-/* Weight k of (l, i) changes; its flips have been committed. */
-INLINE void dense_change(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t before, int32_t after, int vectors)
+/* Weight k of (l, i) changes: its row, in patterns first..last - 1 (first: a multiple of 64), whose flips have been
+ * committed. */
+INLINE void dense_change(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change, ptrdiff_t first,
+                         ptrdiff_t last, int vectors)
 {
-    const ptrdiff_t input = dense_input(d, l, i, k);
-    const uint64_t *signs = dense_row_signs(d, l, input);
+    const uint64_t *signs = dense_row_signs(d, l, dense_input(d, l, i, k));
     int32_t *row = dense_value(d, l, i, 0);
-    for (ptrdiff_t first = 0; first < d->machine->patterns; first += LANES) {
-        const lanes_t h = load_lanes(row + first) + signed_lanes(
-            (lanes_t){} + (after - before), (uint32_t)(signs[first / 64] >> (first % 64)));
-        memcpy(row + first, &h, sizeof h);
+    for (ptrdiff_t mu = first; mu < last; mu += LANES) {
+        const lanes_t h = load_lanes(row + mu) + signed_lanes(
+            (lanes_t){} + change, (uint32_t)(signs[mu / 64] >> (mu % 64)));
+        memcpy(row + mu, &h, sizeof h);
     }
-    if (l == 0)
-        return;
-    dense_column(d, l, input, vectors)[i] = 2 * after;
-    dense_copy_row(d, l, i, vectors);
+    if (l > 0)
+        dense_copy_row(d, l, i, first, last, vectors);
+}
+
+/* And where flips are followed; none are below layer 0. */
+INLINE void dense_set_weight(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t q, int vectors)
+{
+    if (l > 0)
+        dense_column(d, l, dense_input(d, l, i, k), vectors)[i] = 2 * q;
 }
 
 /* Perceptron (l, i) takes the weights q; its flips have been committed. */
@@ -493,19 +505,18 @@ INLINE void dense_replace(dense_t *d, ptrdiff_t l, ptrdiff_t i, const int32_t *q
         return;
     for (ptrdiff_t k = 0; k < machine->fan_in; k++)
         dense_column(d, l, dense_input(d, l, i, k), vectors)[i] = 2 * q[k];
-    dense_copy_row(d, l, i, vectors);
+    dense_copy_row(d, l, i, 0, machine->patterns, vectors);
 }
 
-/* What a proposal at (l, i) will need: the row, or at E = 0 the sentinels. */
-INLINE void dense_prefetch(const dense_t *d, ptrdiff_t l, ptrdiff_t i, int at_zero)
+/* What a proposal at (l, i) will need: the row in the patterns of the first `words` words, or for 0 the sentinels. */
+INLINE void dense_prefetch(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t words)
 {
     const int32_t *sentinels = dense_sentinels(d, l, i);
-    if (at_zero)
+    if (words == 0)
         for (int a = 0; a < SENTINELS; a++)
             __builtin_prefetch(dense_value(d, l, i, sentinels[a]));
-    else
-        for (ptrdiff_t mu = 0; mu < d->machine->patterns; mu += DENSE_LINE)
-            __builtin_prefetch(dense_value(d, l, i, mu));
+    for (ptrdiff_t mu = 0; mu < 64 * words; mu += DENSE_LINE)
+        __builtin_prefetch(dense_value(d, l, i, mu));
 }
 
 /* ------------------------------------------------------------------------------------------------- set-up */
@@ -574,7 +585,7 @@ static void dense_load_row_of(dense_t *d, ptrdiff_t l, ptrdiff_t i)
     for (ptrdiff_t mu = 0; mu < machine->patterns; mu++)
         signs[mu / 64] |= (uint64_t)(*dense_value(d, l, i, mu) >= 0) << (mu % 64);
     if (l > 0)
-        dense_copy_row(d, l, i, vectors);
+        dense_copy_row(d, l, i, 0, machine->patterns, vectors);
 }
 
 /* Computes the whole state.  Sign words [N][W] of the inputs and of the targets. */

@@ -160,22 +160,34 @@ static inline uint64_t events_flips(
     return flips & ~(uint64_t)0 >> (64 - left);
 }
 
-/* Adds the weight q of an input with these sign words to a row of pre-activations. */
-INLINE void events_add_input(const events_t *e, ptrdiff_t l, ptrdiff_t i, const uint64_t *signs, int32_t q)
+/* Blocks before word w. */
+INLINE ptrdiff_t events_blocks_before(const events_t *e, ptrdiff_t w)
 {
-    int32_t *h = events_line(e, 0, l, i);
-    for (ptrdiff_t block = 0; block < e->blocks; block++, h += e->block_stride)
+    return w < e->words ? 64 / EVENTS_BLOCK * w : e->blocks;
+}
+
+/* Adds the weight q of an input with these sign words to a row of pre-activations, in the patterns of words
+ * first..last - 1. */
+INLINE void events_add_input(
+    const events_t *e, ptrdiff_t l, ptrdiff_t i, const uint64_t *signs, int32_t q, ptrdiff_t first, ptrdiff_t last)
+{
+    ptrdiff_t block = events_blocks_before(e, first);
+    const ptrdiff_t end = events_blocks_before(e, last);
+    int32_t *h = events_line(e, block, l, i);
+    for (; block < end; block++, h += e->block_stride)
         for (int v = 0; v < EVENTS_BLOCK; v += LANES)
             store_lanes(h + v, load_lanes(h + v) + signed_lanes(
                 (lanes_t){} + q,
                 (uint32_t)(signs[block * EVENTS_BLOCK >> 6] >> ((block * EVENTS_BLOCK & 63) + v))));
 }
 
-/* Copies a row into the pre-activations by pattern. */
-static void events_copy_row(const events_t *e, ptrdiff_t l, ptrdiff_t i)
+/* Copies a row into the pre-activations by pattern, for those of words first..last - 1. */
+static void events_copy_row(const events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff_t first, ptrdiff_t last)
 {
-    int32_t *to = events_pattern(e, l, 0) + i;
-    for (ptrdiff_t block = 0, mu = 0; block < e->blocks; block++) {
+    const ptrdiff_t end = events_blocks_before(e, last);
+    ptrdiff_t mu = 64 * first;
+    int32_t *to = events_pattern(e, l, mu) + i;
+    for (ptrdiff_t block = events_blocks_before(e, first); block < end; block++) {
         const int32_t *h = events_line(e, block, l, i);
         for (int b = 0; b < EVENTS_BLOCK && mu < e->machine->patterns; b++, mu++, to += e->row_stride)
             *to = h[b];
@@ -195,14 +207,14 @@ INLINE void events_set_weight(events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k
         e->links[(l - 1) * m->width * m->fan_in + e->slot[place - m->width * m->fan_in]].doubled = 2 * q;
 }
 
-/* Weight k of (l, i) changes; the flips have been committed. */
-static inline void events_change(events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t before, int32_t after)
+/* Weight k of (l, i) changes: its row, in the patterns of words first..last - 1, whose flips have been committed. */
+static inline void events_change(
+    const events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change, ptrdiff_t first, ptrdiff_t last)
 {
     const uint64_t *signs = events_words(e, l, e->machine->inputs[events_weight(e, l, i, k)]);
-    events_add_input(e, l, i, signs, after - before);
+    events_add_input(e, l, i, signs, change, first, last);
     if (e->dense && l > 0)
-        events_copy_row(e, l, i);
-    events_set_weight(e, l, i, k, after);
+        events_copy_row(e, l, i, first, last);
 }
 
 /* Perceptron (l, i) takes the weights q; its flips have been committed. */
@@ -222,7 +234,7 @@ static inline void events_replace(events_t *e, ptrdiff_t l, ptrdiff_t i, const i
             store_lanes(h + v * LANES, sum[v]);
     }
     if (e->dense && l > 0)
-        events_copy_row(e, l, i);
+        events_copy_row(e, l, i, 0, e->words);
     for (ptrdiff_t k = 0; k < m->fan_in; k++)
         events_set_weight(e, l, i, k, q[k]);
 }
@@ -588,12 +600,12 @@ static inline void events_commit(events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff_
     }
 }
 
-/* Asks for what a proposal reads first.  At E = 0 the first flips decide it: the rest of the row is not needed. */
-static inline void events_prefetch(const events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int at_zero)
+/* Asks for what a proposal reads first, and for its row in the patterns of the first `words` words. */
+static inline void events_prefetch(const events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, ptrdiff_t words)
 {
     const machine_t *m = e->machine;
     const int32_t *h = events_line(e, 0, l, i);
-    ptrdiff_t n = at_zero ? 1 : e->blocks;
+    const ptrdiff_t n = words ? events_blocks_before(e, words) : 1;
     for (ptrdiff_t a = 0; a < n; a++)
         __builtin_prefetch(h + a * e->block_stride);
     __builtin_prefetch(events_words(e, l, m->inputs[events_weight(e, l, i, k)]));
@@ -628,12 +640,12 @@ static void events_load_perceptron(events_t *e, ptrdiff_t l, ptrdiff_t i)
     for (ptrdiff_t block = 0; block < e->blocks; block++)
         memset(events_line(e, block, l, i), 0, EVENTS_BLOCK * sizeof *e->h);
     for (ptrdiff_t k = 0; k < m->fan_in; k++)
-        events_add_input(e, l, i, events_words(e, l, m->inputs[place + k]), m->weights[place + k]);
+        events_add_input(e, l, i, events_words(e, l, m->inputs[place + k]), m->weights[place + k], 0, e->words);
     memset(signs, 0, (size_t)e->words * sizeof *signs);
     for (ptrdiff_t mu = 0; mu < m->patterns; mu++)
         signs[mu >> 6] |= (uint64_t)!events_rises(e, l, i, mu) << (mu & 63);
     if (e->dense && l > 0)
-        events_copy_row(e, l, i);
+        events_copy_row(e, l, i, 0, e->words);
 }
 
 /* Targets by pattern, and the wrong bits. */
@@ -672,7 +684,6 @@ static void events_signs(const events_t *e, uint64_t *signs)
         memcpy(signs, events_words(e, 0, j), (size_t)e->words * sizeof *signs);
 }
 
-/* n zeroed elements on a cache-line boundary, at least one. */
 /* The wiring of layer q seen from below; returns the most perceptrons that read one neuron. */
 static ptrdiff_t events_link_layer(events_t *e, ptrdiff_t q)
 {
@@ -705,44 +716,72 @@ static int events_make_links(events_t *e)
     e->links = allocate(total, sizeof *e->links);
     e->slot = allocate(total, sizeof *e->slot);
     e->first_link = allocate((m->depth - 1) * (m->width + 1), sizeof *e->first_link);
-    e->sums = allocate(m->width, sizeof *e->sums);
-    e->touched = allocate(m->width, sizeof *e->touched);
-    for (int a = 0; a < 2; a++)
-        e->flipped[a] = allocate(m->width + 1, sizeof *e->flipped[a]);
-    if (!e->links || !e->slot || !e->first_link || !e->sums || !e->touched || !e->flipped[0] || !e->flipped[1])
+    if (!e->links || !e->slot || !e->first_link)
         return -1;
     for (ptrdiff_t q = 1; q < m->depth; q++) {
         ptrdiff_t here = events_link_layer(e, q);
         most = here > most ? here : most;
     }
     e->batch_stride = most + 1;
-    e->batch = allocate(EVENTS_BATCH * e->batch_stride, sizeof *e->batch);
-    return e->batch ? 0 : -1;
+    return 0;
 }
 
 static int events_make_columns(events_t *e)
 {
     const machine_t *m = e->machine;
-    int made = 1;
     /* an odd number of cache lines: one column of all patterns must not fall into few sets of the cache */
     e->row_stride = (e->padded / 16 | 1) * 16;
     e->columns = allocate((m->depth - 1) * m->width * e->row_stride, sizeof *e->columns);
     e->by_pattern = allocate((m->depth - 1) * m->patterns * e->row_stride, sizeof *e->by_pattern);
-    for (int a = 0; a < 2; a++) {       /* events_append writes whole vectors */
+    return e->columns && e->by_pattern ? 0 : -1;
+}
+
+static int events_make_scratch(events_t *e)
+{
+    const ptrdiff_t width = e->machine->width;
+    int made = 1;
+    if (!e->dense) {
+        e->sums = allocate(width, sizeof *e->sums);
+        e->touched = allocate(width, sizeof *e->touched);
+        e->batch = allocate(EVENTS_BATCH * e->batch_stride, sizeof *e->batch);
+        made = e->sums && e->touched && e->batch;
+    }
+    for (int a = 0; a < 2 && made && !e->dense; a++) {
+        e->flipped[a] = allocate(width + 1, sizeof *e->flipped[a]);
+        made = e->flipped[a] != NULL;
+    }
+    for (int a = 0; a < 2 && made && e->dense; a++) {       /* events_append writes whole vectors */
         e->front[a].raised = allocate(e->padded + LANES, sizeof(int32_t));
         e->front[a].lowered = allocate(e->padded + LANES, sizeof(int32_t));
-        made = made && e->front[a].raised && e->front[a].lowered;
+        made = e->front[a].raised && e->front[a].lowered;
     }
-    return made && e->columns && e->by_pattern ? 0 : -1;
+    return made ? 0 : -1;
+}
+
+static void events_free_scratch(events_t *e)
+{
+    void *arrays[] = {e->sums, e->touched, e->flipped[0], e->flipped[1], e->batch, e->front[0].raised,
+                      e->front[0].lowered, e->front[1].raised, e->front[1].lowered};
+    for (size_t a = 0; a < sizeof arrays / sizeof *arrays; a++)
+        free(arrays[a]);
+}
+
+/* The same machine with scratch of its own, for another thread; 0, or -1 without memory. */
+static int events_share(events_t *own, const events_t *e)
+{
+    *own = *e;
+    own->sums = NULL;
+    own->touched = own->flipped[0] = own->flipped[1] = own->batch = NULL;
+    memset(own->front, 0, sizeof own->front);
+    return events_make_scratch(own);
 }
 
 static void events_free(events_t *e)
 {
-    void *arrays[] = {e->h, e->signs, e->targets, e->links, e->first_link, e->slot, e->columns, e->by_pattern, e->sums,
-                      e->touched, e->flipped[0], e->flipped[1], e->batch, e->front[0].raised, e->front[0].lowered,
-                      e->front[1].raised, e->front[1].lowered};
+    void *arrays[] = {e->h, e->signs, e->targets, e->links, e->first_link, e->slot, e->columns, e->by_pattern};
     for (size_t a = 0; a < sizeof arrays / sizeof *arrays; a++)
         free(arrays[a]);
+    events_free_scratch(e);
     memset(e, 0, sizeof *e);
 }
 
@@ -761,7 +800,8 @@ static int events_make(events_t *e, const machine_t *m)
     e->h = allocate(e->blocks * e->block_stride, sizeof *e->h);
     e->signs = allocate((m->depth + 1) * m->width * e->word_stride, sizeof *e->signs);
     e->targets = allocate(m->patterns * e->padded / 8, sizeof *e->targets);
-    if (e->h && e->signs && e->targets && (e->dense ? events_make_columns(e) : events_make_links(e)) == 0)
+    if (e->h && e->signs && e->targets && (e->dense ? events_make_columns(e) : events_make_links(e)) == 0
+        && events_make_scratch(e) == 0)
         return 0;
     events_free(e);
     return -1;

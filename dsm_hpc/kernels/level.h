@@ -18,6 +18,8 @@ typedef struct {
     int form;                   /* which kernel, and which copy of it (student.h) */
     void *kernel;               /* words_t, dense_t or events_t */
     billiard_t billiard;        /* of the perceptron that is visited */
+    int threads;                /* that share the work */
+    struct team *team;          /* team.h; NULL for one thread */
     size_t bytes;               /* that the kernel has allocated */
 } student_t;
 

@@ -15,6 +15,7 @@ cdef extern from "level.h" nogil:
         int64_t *absolute_sum
         int64_t energy
         size_t bytes
+        int threads
         int64_t *proposed
         int64_t *accepted
     ctypedef struct block_t:

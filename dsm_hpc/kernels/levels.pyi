@@ -1,3 +1,4 @@
 LEVELS: tuple[str, ...]
 AVAILABLE: tuple[str, ...]
 SIMD: str
+OPENMP: bool

@@ -42,7 +42,13 @@ cdef extern from *:
         return !strcmp(name, "generic");
     #endif
     }
+    #if defined(_OPENMP)
+    enum { HAS_OPENMP = 1 };
+    #else
+    enum { HAS_OPENMP = 0 };
+    #endif
     """
+    int HAS_OPENMP
     const level_t *compiled_level(const char *name)
     int processor_has(const char *name)
 
@@ -64,6 +70,9 @@ def _chosen():
 
 SIMD = _chosen()
 """The one that runs."""
+
+OPENMP = bool(HAS_OPENMP)
+"""Whether threads can share the work of a student."""
 
 
 cdef const level_t *level_named(str name) except NULL:

@@ -7,36 +7,35 @@
 #include <math.h>
 #include "dense.h"
 #include "events.h"
-#include "level.h"
+#include "team.h"
 #include "words.h"
 
 enum {
     CACHED = 512 << 10,         /* bytes of a kernel that L2 holds: nothing is prefetched */
     AHEAD = 3,                  /* proposals between a prefetch and its use */
-    WINDOW = 8,                 /* most proposals that are tried together at E = 0, */
-    TOGETHER_FROM = 640,        /* where L M is at least this: below, one after the other takes less, */
+    TOGETHER_FROM = 640,        /* L M from which on proposals are tried together at E = 0 (below, that takes longer), */
     WARMTH_BITS = 16,
-    COLD = 1 << (WARMTH_BITS - 2),      /* and if fewer than a quarter of the last are accepted */
+    COLD = 1 << (WARMTH_BITS - 2),      /* if fewer than a quarter of the last are accepted */
+    /* what is worth a team's job, of 0.2 us: */
+    SHARED_WORDS = 32,          /* words of a row */
+    SHARED_TASKS = 8,           /* tasks of 0.1 us or more */
+    SHARED_TRIES = 4,           /* proposals at E = 0 */
 };
 
 #define WORDS_OF(student) ((words_t *)(student)->kernel)
 #define EVENTS_OF(student) ((events_t *)(student)->kernel)
 #define DENSE_OF(student) ((dense_t *)(student)->kernel)
 
-/* One proposal: weight k of perceptron i of layer l. */
-typedef struct {
-    ptrdiff_t position, l, i, k;
-    double J;                   /* new */
-    int32_t before, after;      /* on the grid */
-    int64_t absolute_sum;       /* of the perceptron, with the new weight */
-    int64_t threshold;
-} proposal_t;
-
 /* The kernels side by side.  `form` is a constant of each copy of what follows: 0 for events, up to 32 for words of so
- * many groups of neurons, 35..40 for dense with 32 fewer vectors of neurons. */
+ * many groups of neurons, 35..40 for dense with 32 fewer vectors of neurons.  `team` is NULL in the copies for one
+ * thread, which are without all that is for a team. */
 enum { MOST_GROUPS = WORD / INPUTS };
 #define IS_WORDS(form) ((form) > 0 && (form) <= MOST_GROUPS)
 #define IS_DENSE(form) ((form) > MOST_GROUPS)
+#define FOR_SHARED_FORMS(X) X(0) X(35) X(36) X(37) X(38) X(39) X(40)
+#define FOR_ALL_FORMS(X) \
+    FOR_SHARED_FORMS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(20) \
+    X(24) X(28) X(32)
 
 INLINE void begin(student_t *student, const proposal_t *p, int form)
 {
@@ -76,6 +75,25 @@ INLINE void spoil(student_t *student, int n, const flip_t *of, uint8_t *spoiled,
         events_spoil(EVENTS_OF(student), n, of, spoiled);
 }
 
+/* Copies that are called, where speed allows it. */
+typedef struct {
+    void (*evaluate)(student_t *student, const proposal_t *p, ptrdiff_t first, int n);
+    void (*spoil)(student_t *student, int n, const flip_t *of, uint8_t *spoiled);
+} following_t;
+
+#define FOLLOW(form) \
+    static __attribute__((noinline)) void evaluate_##form(student_t *student, const proposal_t *p, ptrdiff_t first, int n) \
+    { \
+        evaluate(student, p, first, n, form); \
+    } \
+    static __attribute__((noinline)) void spoil_##form(student_t *student, int n, const flip_t *of, uint8_t *spoiled) \
+    { \
+        spoil(student, n, of, spoiled, form); \
+    }
+FOR_ALL_FORMS(FOLLOW)
+#define FOLLOWING(form) [form] = {evaluate_##form, spoil_##form},
+static const following_t following[] = {FOR_ALL_FORMS(FOLLOWING)};
+
 /* Where weight `position` is: by multiplications, since divisions would take longer than all else of a proposal. */
 INLINE void locate(const student_t *student, uint64_t position, ptrdiff_t *l, ptrdiff_t *i, ptrdiff_t *k)
 {
@@ -88,8 +106,19 @@ INLINE void locate(const student_t *student, uint64_t position, ptrdiff_t *l, pt
     *k = (ptrdiff_t)(position - perceptron * fan_in);
 }
 
+INLINE ptrdiff_t words_of(const student_t *student)
+{
+    return (student->machine.patterns + 63) / 64;
+}
+
+/* Whether a team shares a pass over a row. */
+INLINE int shares_rows(const student_t *student)
+{
+    return words_of(student) >= SHARED_WORDS;
+}
+
 /* What proposal t will need first. */
-INLINE void fetch(const student_t *student, const block_t *block, ptrdiff_t t, int form)
+INLINE void fetch(const student_t *student, const block_t *block, ptrdiff_t t, const team_t *team, int form)
 {
     const uint64_t position = block->positions[t];
     ptrdiff_t l, i, k;
@@ -97,13 +126,15 @@ INLINE void fetch(const student_t *student, const block_t *block, ptrdiff_t t, i
     __builtin_prefetch(student->J + position);
     __builtin_prefetch(student->machine.inputs + position);
     __builtin_prefetch(student->absolute_sum + l * student->machine.width + i);
+    /* At E = 0 the first flips decide: the rest of the row is not needed. */
     const int at_zero = student->energy == 0;
+    const ptrdiff_t words = at_zero ? 0 : part_of(words_of(student), 1, team && shares_rows(student) ? team->size : 1);
     if (IS_WORDS(form))
         words_prefetch(WORDS_OF(student), l, i, at_zero, form);
     else if (IS_DENSE(form))
-        dense_prefetch(DENSE_OF(student), l, i, at_zero);
+        dense_prefetch(DENSE_OF(student), l, i, words);
     else
-        events_prefetch(EVENTS_OF(student), l, i, k, at_zero);
+        events_prefetch(EVENTS_OF(student), l, i, k, words);
 }
 
 /* Proposal t of a block.  J' = (J + step x) / sqrt(1 + step^2), or -J (PHYSICS section 1). */
@@ -123,23 +154,28 @@ INLINE proposal_t proposal_of(const student_t *student, const block_t *block, pt
 
 /* Delta E of the first n tasks from `done` on is added to *delta, what they could gain taken from *spare. */
 INLINE void follow(student_t *student, const proposal_t *p, ptrdiff_t done, int n, int64_t *delta, int64_t *spare,
-                   int form)
+                   const team_t *team, int form)
 {
-    evaluate(student, p, done, n, form);
+    if (team)
+        do_job(student, EVALUATE, done, n, n >= SHARED_TASKS);
+    else
+        evaluate(student, p, done, n, form);
     for (int t = 0; t < n; t++) {
         *delta += student->gained[done + t];
         *spare -= student->machine.wrong[student->flipped[done + t]];
     }
 }
 
-/* Lists the patterns that flip; *spare: the wrong bits that they have. */
-INLINE ptrdiff_t list_flips(student_t *student, const proposal_t *p, int64_t *spare, int form)
+/* Lists the patterns first..last - 1 (first: a multiple of 64) that flip, from flipped[first] on; *spare: the wrong bits
+ * that they have. */
+INLINE ptrdiff_t list_flips(student_t *student, const proposal_t *p, ptrdiff_t first, ptrdiff_t last, int64_t *spare,
+                            int form)
 {
     const int32_t *wrong = student->machine.wrong;
-    int32_t *flipped = student->flipped;
+    int32_t *flipped = student->flipped + first;
     ptrdiff_t n = 0;
     int64_t bits = 0;
-    for (ptrdiff_t from = 0; from < student->machine.patterns; from += 64) {
+    for (ptrdiff_t from = first; from < last; from += 64) {
         for (uint64_t left = flips(student, p, from / 64, 0, form); left; left &= left - 1) {
             const int32_t mu = (int32_t)from + __builtin_ctzll(left);
             flipped[n++] = mu;
@@ -150,20 +186,41 @@ INLINE ptrdiff_t list_flips(student_t *student, const proposal_t *p, int64_t *sp
     return n;
 }
 
+/* The same of all patterns by a team: lists are joined. */
+static ptrdiff_t list_together(student_t *student, int64_t *spare)
+{
+    const team_t *team = student->team;
+    const ptrdiff_t words = words_of(student);
+    ptrdiff_t n = 0;
+    *spare = 0;
+    do_job(student, SCAN, 0, words, shares_rows(student));
+    for (int thread = 0; thread < team->parts; thread++) {
+        const member_t *member = &team->members[thread];
+        const int32_t *found = student->flipped + 64 * part_of(words, thread, team->parts);
+        memmove(student->flipped + n, found, (size_t)member->found * sizeof *found);
+        n += member->found;
+        *spare += member->spare;
+    }
+    return n;
+}
+
 /* Whether Delta E <= threshold, stopping as soon as it is certain (exact early rejection); *n_flipped tasks are
  * left evaluated.  `spare` bounds what the flips not yet followed can gain: a pattern gains at most its wrong
  * bits.  Tasks are followed in batches of as many as a rejection takes, if each spoils half of the outputs. */
-INLINE int allowed(student_t *student, const proposal_t *p, ptrdiff_t *n_flipped, int64_t *gain, int form)
+INLINE int allowed(student_t *student, const proposal_t *p, ptrdiff_t *n_flipped, int64_t *gain, const team_t *team,
+                   int form)
 {
     const machine_t *machine = &student->machine;
+    const int most = team ? BATCH * team->size : BATCH;
     int64_t delta = 0, spare;
-    ptrdiff_t n = list_flips(student, p, &spare, form), done = 0;
+    const ptrdiff_t n = team ? list_together(student, &spare) : list_flips(student, p, 0, machine->patterns, &spare, form);
+    ptrdiff_t done = 0;
     while (done < n) {
         const uint64_t could = (uint64_t)(2 * (p->threshold - delta + spare));
         int64_t batch = 1 + (int64_t)quotient(could, (uint64_t)machine->width, machine->by_width);
-        batch = batch > BATCH ? BATCH : batch;
+        batch = batch > most ? most : batch;
         batch = batch > n - done ? n - done : batch;
-        follow(student, p, done, (int)batch, &delta, &spare, form);
+        follow(student, p, done, (int)batch, &delta, &spare, team, form);
         done += batch;
         if (delta - spare > p->threshold)
             return 0;
@@ -174,14 +231,15 @@ INLINE int allowed(student_t *student, const proposal_t *p, ptrdiff_t *n_flipped
 }
 
 /* The same at E = 0, where nothing can be gained: no need to see the other flips first. */
-INLINE int allowed_at_zero(student_t *student, const proposal_t *p, ptrdiff_t *n_flipped, int64_t *gain, int form)
+INLINE int allowed_at_zero(student_t *student, const proposal_t *p, ptrdiff_t *n_flipped, int64_t *gain,
+                           const team_t *team, int form)
 {
     int64_t delta = 0, spare = 0;
     ptrdiff_t n = 0;
     for (ptrdiff_t from = 0; from < student->machine.patterns; from += 64) {
         for (uint64_t left = flips(student, p, from / 64, 0, form); left; left &= left - 1) {
             student->flipped[n] = (int32_t)from + __builtin_ctzll(left);
-            follow(student, p, n++, 1, &delta, &spare, form);
+            follow(student, p, n++, 1, &delta, &spare, team, form);
             if (delta > p->threshold)
                 return 0;
         }
@@ -191,18 +249,35 @@ INLINE int allowed_at_zero(student_t *student, const proposal_t *p, ptrdiff_t *n
     return 1;
 }
 
-INLINE void carry_out(student_t *student, const proposal_t *p, ptrdiff_t n, int64_t gain, int form)
+/* What an accepted proposal changes in the patterns of words first..last - 1, of which tasks from..to - 1 are. */
+INLINE void carry_out_words(student_t *student, const proposal_t *p, ptrdiff_t first, ptrdiff_t last, ptrdiff_t from,
+                            ptrdiff_t to, int form)
+{
+    const int32_t *flipped = student->flipped, change = p->after - p->before;
+    if (IS_DENSE(form)) {
+        const ptrdiff_t patterns = student->machine.patterns, end = 64 * last < patterns ? 64 * last : patterns;
+        dense_commit(DENSE_OF(student), p->l, p->i, from, to, flipped, student->gained, form - MOST_GROUPS);
+        dense_change(DENSE_OF(student), p->l, p->i, p->k, change, 64 * first, end, form - MOST_GROUPS);
+    } else {
+        events_commit(EVENTS_OF(student), p->l, p->i, to - from, flipped + from);
+        events_change(EVENTS_OF(student), p->l, p->i, p->k, change, first, last);
+    }
+}
+
+INLINE void carry_out(student_t *student, const proposal_t *p, ptrdiff_t n, int64_t gain, const team_t *team, int form)
 {
     if (IS_WORDS(form)) {
         words_commit(WORDS_OF(student), p->l, n, student->flipped, student->gained, form);
         words_change(WORDS_OF(student), form);
-    } else if (IS_DENSE(form)) {
-        dense_commit(DENSE_OF(student), p->l, p->i, n, student->flipped, student->gained, form - MOST_GROUPS);
-        dense_change(DENSE_OF(student), p->l, p->i, p->k, p->before, p->after, form - MOST_GROUPS);
+    } else if (team) {
+        do_job(student, CARRY_OUT, 0, n, n >= SHARED_TASKS || shares_rows(student));
     } else {
-        events_commit(EVENTS_OF(student), p->l, p->i, n, student->flipped);
-        events_change(EVENTS_OF(student), p->l, p->i, p->k, p->before, p->after);
+        carry_out_words(student, p, 0, words_of(student), 0, n, form);
     }
+    if (IS_DENSE(form))
+        dense_set_weight(DENSE_OF(student), p->l, p->i, p->k, p->after, form - MOST_GROUPS);
+    else if (!IS_WORDS(form))
+        events_set_weight(EVENTS_OF(student), p->l, p->i, p->k, p->after);
     student->energy += gain;
     student->J[p->position] = p->J;
     student->absolute_sum[p->l * student->machine.width + p->i] = p->absolute_sum;
@@ -210,25 +285,27 @@ INLINE void carry_out(student_t *student, const proposal_t *p, ptrdiff_t n, int6
 }
 
 /* Decides one proposal, of which it may be known that it flips nothing. */
-INLINE int decide_proposal(student_t *student, const proposal_t *p, int flips_nothing, int form)
+INLINE int decide_proposal(student_t *student, const proposal_t *p, int flips_nothing, team_t *team, int form)
 {
     ptrdiff_t n = 0;
     int64_t gain = 0;
     begin(student, p, form);
     student->proposed[p->l]++;
-    if (!flips_nothing && !(student->energy == 0 ? allowed_at_zero(student, p, &n, &gain, form)
-                                                 : allowed(student, p, &n, &gain, form)))
+    if (team)
+        team->proposal = *p;
+    if (!flips_nothing && !(student->energy == 0 ? allowed_at_zero(student, p, &n, &gain, team, form)
+                                                 : allowed(student, p, &n, &gain, team, form)))
         return 0;
-    carry_out(student, p, n, gain, form);
+    carry_out(student, p, n, gain, team, form);
     return 1;
 }
 
 /* A pattern that flips, or -1. */
-INLINE int32_t some_flip(student_t *student, const proposal_t *p, int form)
+INLINE int32_t some_flip(student_t *student, const proposal_t *p, const team_t *team, int form)
 {
-    const ptrdiff_t words = (student->machine.patterns + 63) / 64;
+    const ptrdiff_t words = words_of(student);
     if (IS_DENSE(form))
-        return dense_first(DENSE_OF(student), p->l, p->i, p->k, p->after - p->before);
+        return dense_first(DENSE_OF(student), p->l, p->i, p->k, p->after - p->before, team != NULL);
     if (IS_WORDS(form)) {
         const int32_t mu = flipped_sentinel(WORDS_OF(student), p->l, p->i, p->k, p->after - p->before, form);
         if (mu >= 0)
@@ -263,20 +340,12 @@ INLINE void note(student_t *student, const block_t *block, ptrdiff_t t, int acce
         block->accepted[t] = (uint8_t)accepted;
 }
 
-/* What is known of proposals from..end - 1 of a block, until one is accepted. */
-typedef struct {
-    ptrdiff_t from, end;
-    enum { OPEN, REJECTED, FLIPS_NOTHING } verdict[WINDOW];
-    flip_t flip[WINDOW];        /* that rejects */
-} tried_t;
-
 /* At E = 0, where nearly all proposals that may cost nothing are rejected by any pattern that flips: those of
  * a window are tried side by side against the same state.  One that may cost something, or flips nothing, ends it. */
-INLINE void try_together(student_t *student, const block_t *block, ptrdiff_t from, tried_t *tried, int form)
+INLINE void try_together(student_t *student, const block_t *block, ptrdiff_t from, ptrdiff_t most, tried_t *tried,
+                         const team_t *team, int form)
 {
     uint8_t spoiled[WINDOW];
-    student->window = student->window < WINDOW / 2 ? 2 * student->window : WINDOW;
-    const ptrdiff_t most = block->count - from < student->window ? block->count - from : student->window;
     int n = 0;
     tried->from = tried->end = from;
     for (; n < most; n++) {
@@ -285,14 +354,16 @@ INLINE void try_together(student_t *student, const block_t *block, ptrdiff_t fro
         tried->verdict[n] = OPEN;
         if (p.threshold > 0 || p.absolute_sum > INT32_MAX)
             break;
-        const int32_t mu = some_flip(student, &p, form);
+        const int32_t mu = some_flip(student, &p, team, form);
         tried->flip[n] = (flip_t){(int32_t)p.l, (int32_t)p.i, mu};
         if (mu < 0) {
             tried->verdict[n] = FLIPS_NOTHING;
             break;
         }
     }
-    if (n)
+    if (n && team)
+        following[form].spoil(student, n, tried->flip, spoiled);
+    else if (n)
         spoil(student, n, tried->flip, spoiled, form);
     for (int t = 0; t < n; t++) {
         if (spoiled[t])
@@ -302,9 +373,44 @@ INLINE void try_together(student_t *student, const block_t *block, ptrdiff_t fro
     }
 }
 
+/* How many proposals from `from` on to try, at most `largest`. */
+INLINE ptrdiff_t next_window(student_t *student, const block_t *block, ptrdiff_t from, int largest)
+{
+    student->window = student->window < largest / 2 ? 2 * student->window : largest;
+    return block->count - from < student->window ? block->count - from : student->window;
+}
+
+/* The same by a team: what one of its threads has found.  The parts of a window stand until a proposal is accepted. */
+static void try_by_team(student_t *student, const block_t *block, ptrdiff_t from, tried_t *tried)
+{
+    team_t *team = student->team;
+    while (team->next < team->tried) {
+        const tried_t *part = &team->members[team->next++].tried;
+        if (part->from == from && part->end > from) {
+            *tried = *part;
+            return;
+        }
+    }
+    const ptrdiff_t most = next_window(student, block, from, WINDOW * team->size);
+    team->block = block;
+    team->window = from;
+    do_job(student, TRY, from, most, most >= SHARED_TRIES);
+    team->tried = team->parts;
+    team->next = 1;
+    *tried = team->members[0].tried;
+}
+
+/* Proposals between a prefetch and its use; those that a team tries, its threads fetch (try_part). */
+INLINE ptrdiff_t ahead(const student_t *student, const team_t *team)
+{
+    if (student->energy)
+        return AHEAD;
+    return team && student->warmth < COLD ? 0 : 2 * WINDOW;
+}
+
 /* Decides the proposals of a block; returns how many, fewer than all if one does not fit the grid.
  * Only one place decides: inlined there, a proposal stays in registers (8 ns of 80 on small machines). */
-INLINE ptrdiff_t decide_block(student_t *student, const block_t *block, int form)
+INLINE ptrdiff_t decide_block(student_t *student, const block_t *block, team_t *team, int form)
 {
     const machine_t *machine = &student->machine;
     const int together = machine->depth * machine->patterns >= TOGETHER_FROM, prefetch = student->bytes > CACHED;
@@ -313,10 +419,14 @@ INLINE ptrdiff_t decide_block(student_t *student, const block_t *block, int form
     tried.from = tried.end = 0;
     for (ptrdiff_t t = 0; t < block->count; t++) {
         if (prefetch)
-            for (; fetched < block->count && fetched < t + (student->energy ? AHEAD : 2 * WINDOW); fetched++)
-                fetch(student, block, fetched, form);
-        if (together && student->energy == 0 && student->warmth < COLD && t >= tried.end)
-            try_together(student, block, t, &tried, form);
+            for (; fetched < block->count && fetched < t + ahead(student, team); fetched++)
+                fetch(student, block, fetched, team, form);
+        if (together && student->energy == 0 && student->warmth < COLD && t >= tried.end) {
+            if (team)
+                try_by_team(student, block, t, &tried);
+            else
+                try_together(student, block, t, next_window(student, block, t, WINDOW), &tried, team, form);
+        }
         const int verdict = t < tried.end ? (int)tried.verdict[t - tried.from] : OPEN;
         if (verdict == REJECTED) {
             student->proposed[tried.flip[t - tried.from].l]++;
@@ -326,12 +436,14 @@ INLINE ptrdiff_t decide_block(student_t *student, const block_t *block, int form
         const proposal_t p = proposal_of(student, block, t);
         if (p.absolute_sum > INT32_MAX)
             return t;
-        const int accepted = decide_proposal(student, &p, verdict == FLIPS_NOTHING, form);
+        const int accepted = decide_proposal(student, &p, verdict == FLIPS_NOTHING, team, form);
         note(student, block, t, accepted);
         if (accepted && t < tried.end) {        /* the next window reaches about as far */
-            student->window = (int)(t - tried.from + 2) / 2;
+            student->window = (int)(t - (team ? team->window : tried.from) + 2) / 2;
             tried.end = t + 1;
         }
+        if (accepted && team)
+            team->tried = 0;
     }
     return block->count;
 }
@@ -339,22 +451,147 @@ INLINE ptrdiff_t decide_block(student_t *student, const block_t *block, int form
 #define DECIDE(form) \
     static ptrdiff_t decide_##form(student_t *student, const block_t *block) \
     { \
-        return decide_block(student, block, form); \
+        return decide_block(student, block, NULL, form); \
     }
-#define FOR_ALL_FORMS(X) \
-    X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(20) X(24) X(28) \
-    X(32) X(35) X(36) X(37) X(38) X(39) X(40)
 FOR_ALL_FORMS(DECIDE)
+
+#ifdef _OPENMP
+/* A thread's part of a window.  It asks for what it will need itself: the same part of the next window. */
+INLINE void try_part(student_t *student, const block_t *block, ptrdiff_t from, ptrdiff_t end, tried_t *tried,
+                     const team_t *team, int form)
+{
+    if (student->bytes > CACHED)
+        for (ptrdiff_t t = from + team->n; t < end + team->n && t < block->count; t++)
+            fetch(student, block, t, team, form);
+    try_together(student, block, from, end - from, tried, team, form);
+}
+
+/* A thread's part of a commit with n tasks begins with this word, and with *task: whole words, whose signs are written
+ * together, and equal numbers of tasks. */
+INLINE ptrdiff_t cut(const student_t *student, const team_t *team, int thread, ptrdiff_t *task)
+{
+    const int parts = team->parts;
+    const ptrdiff_t n = team->n;
+    ptrdiff_t word = part_of(words_of(student), thread, parts);
+    if (n >= parts && thread > 0 && thread < parts)
+        word = student->flipped[part_of(n, thread, parts)] / 64;
+    for (*task = 0; *task < n && student->flipped[*task] < 64 * word; ++*task) {
+    }
+    return word;
+}
+
+/* A thread's part of the team's job. */
+INLINE void work(student_t *student, int thread, int form)
+{
+    const team_t *team = student->team;
+    member_t *self = &team->members[thread];
+    const proposal_t *p = &team->proposal;
+    const ptrdiff_t first = team->first + part_of(team->n, thread, team->parts);
+    const ptrdiff_t last = team->first + part_of(team->n, thread + 1, team->parts);
+    if (team->job == SCAN) {
+        const ptrdiff_t patterns = student->machine.patterns, end = 64 * last < patterns ? 64 * last : patterns;
+        self->found = list_flips(student, p, 64 * first, end, &self->spare, form);
+    } else if (team->job == EVALUATE) {
+        if (first < last)
+            following[form].evaluate(student, p, first, (int)(last - first));
+    } else if (team->job == CARRY_OUT) {
+        ptrdiff_t from, to;
+        const ptrdiff_t word = cut(student, team, thread, &from), end = cut(student, team, thread + 1, &to);
+        carry_out_words(student, p, word, end, from, to, form);
+    } else {
+        try_part(student, team->block, first, last, &self->tried, team, form);
+    }
+}
+
+#define SHARE(form) \
+    static __attribute__((noinline)) void work_##form(student_t *student, int thread) \
+    { \
+        work(student, thread, form); \
+    } \
+    static ptrdiff_t decide_shared_##form(student_t *student, const block_t *block) \
+    { \
+        return decide_block(student, block, student->team, form); \
+    }
+FOR_SHARED_FORMS(SHARE)
+
+/* A block by a team: others serve while the first thread decides.  OpenMP may give fewer threads than it is asked. */
+static ptrdiff_t decide_by_team(student_t *student, const block_t *block)
+{
+    typedef struct {
+        ptrdiff_t (*decide)(student_t *, const block_t *);
+        void (*work)(student_t *, int);
+    } copy_t;
+#define SHARED_COPY(form) [form] = {decide_shared_##form, work_##form},
+    static const copy_t copies[] = {FOR_SHARED_FORMS(SHARED_COPY)};
+    const copy_t *copy = &copies[student->form];
+    ptrdiff_t decided = 0;
+    team_t *team = student->team;
+    team->work = copy->work;
+    team->tried = 0;
+#pragma omp parallel num_threads(student->threads)
+    {
+        const int thread = omp_get_thread_num();
+        if (thread > 0) {
+            serve(team, thread);
+        } else {
+            team->size = omp_get_num_threads();
+            decided = copy->decide(student, block);
+            team->job = LEAVE;
+            post(team);
+        }
+    }
+    return decided;
+}
+#endif
 
 static ptrdiff_t student_decide(student_t *student, const block_t *block)
 {
 #define COPY(form) [form] = decide_##form,
     static ptrdiff_t (*const copies[])(student_t *, const block_t *) = {FOR_ALL_FORMS(COPY)};
+#ifdef _OPENMP
+    if (student->team)
+        return decide_by_team(student, block);
+#endif
     return copies[student->form](student, block);
+}
+
+/* Threads after the first get what they need to work on the student: scratch, where the kernel has it.  Their energy
+ * stays 0: they look at it where proposals are tried. */
+static int make_team(student_t *student)
+{
+    if (student->threads < 2)
+        return 0;
+    student->team = team_make(student->threads);
+    if (!student->team)
+        return -1;
+    for (int thread = 1; thread < student->threads; thread++) {
+        student_t *member = &student->team->members[thread].student;
+        *member = *student;
+        member->bytes = allocated_bytes;
+        if (student->form == 0) {
+            member->kernel = allocate(1, sizeof(events_t));
+            if (!member->kernel || events_share(EVENTS_OF(member), EVENTS_OF(student)))
+                return -1;
+        }
+    }
+    return 0;
+}
+
+static void free_team(student_t *student)
+{
+    for (int thread = 1; student->team && student->form == 0 && thread < student->threads; thread++) {
+        student_t *member = &student->team->members[thread].student;
+        if (member->kernel)
+            events_free_scratch(EVENTS_OF(member));
+        free(member->kernel);
+    }
+    team_free(student->team);
+    student->team = NULL;
 }
 
 static void student_free(student_t *student)
 {
+    free_team(student);
     if (student->kernel && IS_WORDS(student->form))
         words_free(WORDS_OF(student));
     else if (student->kernel && IS_DENSE(student->form))
@@ -398,7 +635,7 @@ static int student_make(student_t *student, int kernel)
     student->flipped = allocate((size_t)machine->patterns, sizeof *student->flipped);
     student->gained = allocate((size_t)machine->patterns, sizeof *student->gained);
     if (make_kernel(student, kernel) == 0 && student->flipped && student->gained
-        && billiard_make(&student->billiard, machine) == 0) {
+        && billiard_make(&student->billiard, machine) == 0 && make_team(student) == 0) {
         student->bytes = allocated_bytes;
         return 0;
     }

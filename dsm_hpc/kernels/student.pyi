@@ -30,6 +30,7 @@ class Student:
         ising: bool,
         kernel: str | None = None,
         level: str | None = None,
+        threads: int = 1,
     ) -> None: ...
     @property
     def shape(self) -> tuple[int, int, int, int]: ...

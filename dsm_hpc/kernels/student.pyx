@@ -16,7 +16,7 @@ from numpy.random.c_distributions cimport (
 import numpy as np
 
 from dsm_hpc.kernels.grid import weight_bits
-from dsm_hpc.kernels.levels import SIMD
+from dsm_hpc.kernels.levels import OPENMP, SIMD
 from dsm_hpc.kernels.signs import forward, quantise
 
 from dsm_hpc.kernels.levels cimport DENSE, EVENTS, GATHER, WORDS, block_t, level_named, level_t, student_t, visits_t
@@ -29,6 +29,9 @@ cdef enum:
     DRAWS = 1024      # proposals whose random numbers are drawn at a time: 24 KiB, stays in L1
 
 KERNELS = {"events": EVENTS, "words": WORDS, "gather": GATHER, "dense": DENSE}
+
+SHARED = ("events", "dense")
+"""Kernels that threads can share."""
 
 NARROW, WIDE = 64, 128
 """Most neurons per layer of the kernel of words, and of those that gather or are dense."""
@@ -72,6 +75,8 @@ cdef class Student:
     ising : weights are +-1 and the move is J -> -J.
     kernel, level : how flips are followed (`kernels_for`), and the instruction set (levels.pyx), all with the
         same results; None takes what is fastest.  For tests.
+    threads : that share the work of `sweep` (team.h), with the same results; with kernels `events` and `dense`.
+        They spin: each needs a core of its own.
 
     Attributes
     ----------
@@ -91,7 +96,8 @@ cdef class Student:
     cdef double[::1] normals, exponentials
     cdef int64_t[::1] thresholds
 
-    def __cinit__(self, wiring, weights, inputs, targets, Py_ssize_t patterns, bint ising, kernel=None, level=None):
+    def __cinit__(self, wiring, weights, inputs, targets, Py_ssize_t patterns, bint ising, kernel=None, level=None,
+                  int threads=1):
         depth, width, fan_in = wiring.shape
         self.level = level or SIMD
         self.kernels = level_named(self.level)
@@ -99,6 +105,10 @@ cdef class Student:
         self.kernel = kernel or possible[0]
         if self.kernel not in possible:
             raise ValueError(f"kernel {kernel!r} with {width} neurons per layer: allowed are {', '.join(possible)}")
+        if threads < 1 or (threads > 1 and not OPENMP):
+            raise ValueError(f"threads = {threads}: {'must be >= 1' if OPENMP else 'this build has no OpenMP'}")
+        if threads > 1 and self.kernel not in SHARED:
+            raise ValueError(f"threads = {threads} with kernel {self.kernel!r}: it runs on one thread")
         if weights.shape != wiring.shape:
             raise ValueError(f"weights {weights.shape} and wiring {wiring.shape} differ in shape")
         words = (patterns + 63) // 64
@@ -112,7 +122,7 @@ cdef class Student:
         self.inputs = np.ascontiguousarray(inputs, dtype=np.uint64)
         self.targets = np.ascontiguousarray(targets, dtype=np.uint64)
         self.state.machine.depth, self.state.machine.width, self.state.machine.fan_in = depth, width, fan_in
-        self.state.machine.patterns, self.state.ising = patterns, ising
+        self.state.machine.patterns, self.state.ising, self.state.threads = patterns, ising, threads
         self.state.scale = 2.0 ** weight_bits(fan_in, ising)
         self._allocate()
         self._load()
@@ -192,7 +202,7 @@ cdef class Student:
         """A fresh student with the same weights: the oracle of the incrementally kept state."""
         return Student(
             self.wiring, self.weights, self.inputs, self.targets, self.state.machine.patterns, self.ising,
-            self.kernel, self.level,
+            self.kernel, self.level, self.state.threads,
         )
 
     def same_state(self, Student other):

@@ -8,25 +8,6 @@
 #include "billiard.h"
 #include "student.h"
 
-/* Copies for each form of what follows flips upwards. */
-typedef struct {
-    void (*evaluate)(student_t *student, const proposal_t *p, ptrdiff_t first, int n);
-    void (*spoil)(student_t *student, int n, const flip_t *of, uint8_t *spoiled);
-} following_t;
-
-#define FOLLOW(form) \
-    static __attribute__((noinline)) void evaluate_##form(student_t *student, const proposal_t *p, ptrdiff_t first, int n) \
-    { \
-        evaluate(student, p, first, n, form); \
-    } \
-    static __attribute__((noinline)) void spoil_##form(student_t *student, int n, const flip_t *of, uint8_t *spoiled) \
-    { \
-        spoil(student, n, of, spoiled, form); \
-    }
-FOR_ALL_FORMS(FOLLOW)
-#define FOLLOWING(form) [form] = {evaluate_##form, spoil_##form},
-static const following_t following[] = {FOR_ALL_FORMS(FOLLOWING)};
-
 /* Sign words of neuron j of layer l = 0..L; where there are none, they are put together in `room`. */
 static const uint64_t *sign_row(const student_t *student, ptrdiff_t l, ptrdiff_t j, uint64_t *room)
 {
@@ -46,7 +27,7 @@ static void carry_out_visit(student_t *student, const proposal_t *p, ptrdiff_t n
         words_commit(WORDS_OF(student), p->l, n, student->flipped, student->gained, form);
         words_replace(WORDS_OF(student), p->l, p->i, q, p->absolute_sum);
     } else if (IS_DENSE(form)) {
-        dense_commit(DENSE_OF(student), p->l, p->i, n, student->flipped, student->gained, form - MOST_GROUPS);
+        dense_commit(DENSE_OF(student), p->l, p->i, 0, n, student->flipped, student->gained, form - MOST_GROUPS);
         dense_replace(DENSE_OF(student), p->l, p->i, q, form - MOST_GROUPS);
     } else {
         events_commit(EVENTS_OF(student), p->l, p->i, n, student->flipped);

@@ -40,7 +40,13 @@ class Walker:
         weights = self._first_weights() if state is None else state["weights"]
         teacher = sample.teacher.train
         self.student = Student(
-            sample.wiring, weights, teacher[0], teacher[-1], config.patterns.train, config.ising
+            sample.wiring,
+            weights,
+            teacher[0],
+            teacher[-1],
+            config.patterns.train,
+            config.ising,
+            threads=config.dynamics.threads,
         )
         if state is not None:
             self.temperature = int(state["temperature"])
