@@ -38,7 +38,7 @@ typedef struct {
     int32_t *twins;             /* those whose signs are equal or opposite to those of the wall that is met */
     const uint64_t **rows;      /* [k] sign words of the inputs */
     uint64_t *row_words;        /* where they must be put together */
-    double *J, *v;              /* [k] */
+    double *J, *v;              /* [k], up to a multiple of eight */
     int32_t *q;                 /* [k] weights on the grid */
 } billiard_t;
 
@@ -50,20 +50,26 @@ typedef struct {
 
 /* ------------------------------------------------------------------------------------------------- passes */
 
-/* h, g and bits of all patterns from the sign words of the inputs. */
+/* h, g and bits of all patterns from the sign words of the inputs: sums are twice that over the inputs that are +1,
+ * less that over all. */
 static void billiard_aim(billiard_t *b)
 {
+    double all_J = 0, all_v = 0;
+    for (ptrdiff_t k = 0; k < b->fan_in; k++) {
+        all_J += b->J[k];
+        all_v += b->v[k];
+    }
     for (ptrdiff_t first = 0; first < b->padded; first += 64) {
-        double h[64] = {0}, g[64] = {0};
+        _Alignas(64) double h[64] = {0}, g[64] = {0};
         for (ptrdiff_t limb = 0; limb < b->limbs; limb++) {
             const ptrdiff_t end = 64 * (limb + 1) < b->fan_in ? 64 * (limb + 1) : b->fan_in;
-            uint64_t bits[64] = {0};
+            uint64_t *bits = b->bits + limb * b->padded + first;
 #if defined(__AVX512F__)
             __m512d sums[8], speeds[8];
             __m512i words[8];
             for (int a = 0; a < 8; a++) {
-                sums[a] = _mm512_loadu_pd(h + 8 * a);
-                speeds[a] = _mm512_loadu_pd(g + 8 * a);
+                sums[a] = _mm512_load_pd(h + 8 * a);
+                speeds[a] = _mm512_load_pd(g + 8 * a);
                 words[a] = _mm512_setzero_si512();
             }
             for (ptrdiff_t k = 64 * limb; k < end; k++) {
@@ -73,32 +79,34 @@ static void billiard_aim(billiard_t *b)
 #pragma GCC unroll 8
                 for (int a = 0; a < 8; a++) {
                     const __mmask8 plus = (__mmask8)(row >> (8 * a));
-                    sums[a] = _mm512_mask_add_pd(_mm512_sub_pd(sums[a], J), plus, sums[a], J);
-                    speeds[a] = _mm512_mask_add_pd(_mm512_sub_pd(speeds[a], v), plus, speeds[a], v);
+                    sums[a] = _mm512_mask_add_pd(sums[a], plus, sums[a], J);
+                    speeds[a] = _mm512_mask_add_pd(speeds[a], plus, speeds[a], v);
                     words[a] = _mm512_mask_or_epi64(words[a], plus, words[a], bit);
                 }
             }
             for (int a = 0; a < 8; a++) {
-                _mm512_storeu_pd(h + 8 * a, sums[a]);
-                _mm512_storeu_pd(g + 8 * a, speeds[a]);
-                _mm512_storeu_si512(bits + 8 * a, words[a]);
+                _mm512_store_pd(h + 8 * a, sums[a]);
+                _mm512_store_pd(g + 8 * a, speeds[a]);
+                _mm512_store_si512(bits + 8 * a, words[a]);
             }
 #else
+            memset(bits, 0, 64 * sizeof *bits);
             for (ptrdiff_t k = 64 * limb; k < end; k++) {
                 const uint64_t row = b->rows[k][first / 64], bit = (uint64_t)1 << (k - 64 * limb);
                 const double J = b->J[k], v = b->v[k];
                 for (int a = 0; a < 64; a++) {
                     const uint64_t plus = row >> a & 1;
-                    h[a] += plus ? J : -J;
-                    g[a] += plus ? v : -v;
+                    h[a] += plus ? J : 0.0;
+                    g[a] += plus ? v : 0.0;
                     bits[a] |= plus ? bit : 0;
                 }
             }
 #endif
-            memcpy(b->bits + limb * b->padded + first, bits, sizeof bits);
         }
-        memcpy(b->h + first, h, sizeof h);
-        memcpy(b->g + first, g, sizeof g);
+        for (int a = 0; a < 64; a++) {
+            b->h[first + a] = 2 * h[a] - all_J;
+            b->g[first + a] = 2 * g[a] - all_v;
+        }
     }
     for (ptrdiff_t mu = b->patterns; mu < b->padded; mu++) {
         b->h[mu] = b->h[0];
@@ -214,30 +222,41 @@ static void billiard_turn(billiard_t *b, double cosine, double sine, double kick
         billiard_pass(b, cosine, sine, 0.0, at, 0, ahead);
 }
 
+/* The lane of the wall that is met next. */
 INLINE int billiard_next(const ahead_t *ahead)
 {
+#if defined(__AVX512F__)
+    const __m512d slopes = _mm512_loadu_pd(ahead->slope);
+    return __builtin_ctz(_mm512_cmpeq_pd_mask(slopes, _mm512_set1_pd(_mm512_reduce_min_pd(slopes))) | 1u << EIGHT) % EIGHT;
+#else
     int next = 0;
     for (int a = 1; a < EIGHT; a++)
         if (ahead->slope[a] < ahead->slope[next])
             next = a;
     return next;
+#endif
 }
 
-/* Weights and velocity move on by an angle. */
-INLINE void billiard_move(billiard_t *b, double cosine, double sine)
+/* Weights and velocity move on by an angle, then the signs of pattern `at` are added to the velocity, `kick` times. */
+INLINE void billiard_move(billiard_t *b, double cosine, double sine, double kick, ptrdiff_t at)
 {
-    for (ptrdiff_t k = 0; k < b->fan_in; k++) {
-        const double J = b->J[k], v = b->v[k];
-        b->J[k] = J * cosine + v * sine;
-        b->v[k] = v * cosine - J * sine;
+    for (ptrdiff_t first = 0; first < b->fan_in; first += EIGHT) {
+        const uint64_t bits = b->bits[first / 64 * b->padded + at] >> (first % 64);
+#if defined(__AVX512F__)
+        const __m512d J = _mm512_load_pd(b->J + first), v = _mm512_load_pd(b->v + first);
+        const __m512d cosines = _mm512_set1_pd(cosine), sines = _mm512_set1_pd(sine);
+        const __m512d kicks = _mm512_mask_mov_pd(_mm512_set1_pd(-kick), (__mmask8)bits, _mm512_set1_pd(kick));
+        _mm512_store_pd(b->J + first, _mm512_add_pd(_mm512_mul_pd(J, cosines), _mm512_mul_pd(v, sines)));
+        _mm512_store_pd(b->v + first, _mm512_add_pd(
+            _mm512_sub_pd(_mm512_mul_pd(v, cosines), _mm512_mul_pd(J, sines)), kicks));
+#else
+        for (int a = 0; a < EIGHT; a++) {
+            const double J = b->J[first + a], v = b->v[first + a];
+            b->J[first + a] = J * cosine + v * sine;
+            b->v[first + a] = v * cosine - J * sine + (bits >> a & 1 ? kick : -kick);
+        }
+#endif
     }
-}
-
-/* The signs of a pattern on the inputs are added to the velocity, `kick` times. */
-INLINE void billiard_kick(billiard_t *b, double kick, ptrdiff_t at)
-{
-    for (ptrdiff_t k = 0; k < b->fan_in; k++)
-        b->v[k] += b->bits[k / 64 * b->padded + at] >> (k % 64) & 1 ? kick : -kick;
 }
 
 /* ------------------------------------------------------------------------------------------------- the walls */
@@ -333,7 +352,7 @@ static void billiard_free(billiard_t *b)
 static int billiard_make(billiard_t *b, const machine_t *machine)
 {
     const size_t words = (size_t)((machine->patterns + 63) / 64), padded = 64 * words;
-    const size_t fan_in = (size_t)machine->fan_in, limbs = (fan_in + 63) / 64;
+    const size_t fan_in = (size_t)machine->fan_in, limbs = (fan_in + 63) / 64, eights = (fan_in + 7) / 8 * 8;
     memset(b, 0, sizeof *b);
     b->patterns = machine->patterns;
     b->padded = (ptrdiff_t)padded;
@@ -349,8 +368,8 @@ static int billiard_make(billiard_t *b, const machine_t *machine)
     b->twins = allocate(padded, sizeof *b->twins);
     b->rows = allocate(fan_in, sizeof *b->rows);
     b->row_words = allocate(fan_in * words, sizeof *b->row_words);
-    b->J = allocate(fan_in, sizeof *b->J);
-    b->v = allocate(fan_in, sizeof *b->v);
+    b->J = allocate(eights, sizeof *b->J);
+    b->v = allocate(eights, sizeof *b->v);
     b->q = allocate(fan_in, sizeof *b->q);
     if (b->h && b->g && b->bits && b->side && b->first && b->alone && b->cost && b->twins && b->rows && b->row_words && b->J && b->v
         && b->q)

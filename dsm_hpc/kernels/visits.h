@@ -115,7 +115,7 @@ static int run_billiard(student_t *student, const visit_t *visit)
         const double cotangent = -ahead.slope[next];
         const ptrdiff_t at = ahead.at[next];
         if (!(cotangent * sine > cosine)) {
-            billiard_move(b, cosine, sine);
+            billiard_move(b, cosine, sine, 0, 0);
             for (ptrdiff_t mu = 0; mu < b->padded; mu++)
                 b->h[mu] = b->h[mu] * cosine + b->g[mu] * sine;
             return 1;
@@ -126,7 +126,6 @@ static int run_billiard(student_t *student, const visit_t *visit)
         ptrdiff_t n = 1;
         cosine = before * c + sine * s;
         sine = sine * c - before * s;
-        billiard_move(b, c, s);
         if (billiard_bit(b->side, at) == (g < 0)) {     /* else rounding has put it beyond its wall: it comes back */
             int through;
             n = billiard_twins(b, at);
@@ -135,9 +134,8 @@ static int run_billiard(student_t *student, const visit_t *visit)
             kick = kick_of(visit, g, wall_cost(student, visit, n), b->fan_in, &through);
             for (ptrdiff_t a = 0; a < (through ? n : 0); a++)
                 b->side[b->twins[a] / 64] ^= (uint64_t)1 << (b->twins[a] % 64);
-            if (kick != 0)
-                billiard_kick(b, kick, at);
         }
+        billiard_move(b, c, s, kick, at);
         billiard_turn(b, c, s, kick, at, n > 1 || at == 0, &ahead);       /* what fills up: copies of pattern 0 */
     }
     return 0;
