@@ -29,8 +29,9 @@ MAX_WALKERS = 1_000_000
 MAX_THREADS = 64
 
 LARGE_WIDTH, LARGE_TRAIN, LARGE_STATE = 1_000, 10_000, 4_000_000
-"""From so many neurons per layer or training patterns, and N L M signs in all, threads within a walker are
-worth their cores: measured (benchmarks/threads.py).  Not offered (not measured) where layers are words."""
+"""From so many neurons per layer (or training patterns, where layers of 65 to 128 are fully connected) and
+N L M signs in all, threads within a walker are worth their cores: measured (benchmarks/threads.py).  Others
+were not measured, or are words (kernels/words.h), which one thread keeps."""
 
 Start = Literal["planted", "random"]
 STARTS: tuple[Start, ...] = get_args(Start)
@@ -294,7 +295,7 @@ class Dynamics(Section):
         le=MAX_THREADS,
         description="threads that share the work of one walker where one weight moves at a time (`moves: "
         "paper`), with the same results; more than 1 only for "
-        f"network.width >= {LARGE_WIDTH} or patterns.train >= {LARGE_TRAIN}, and large machines",
+        f"network.width >= {LARGE_WIDTH} (fully connected, 65 to 128: patterns.train >= {LARGE_TRAIN})",
     )
 
     @model_validator(mode="before")
@@ -480,13 +481,13 @@ class Config(Section):
     def _large_enough_for_threads(self) -> "Config":
         threads, network, train = self.dynamics.threads, self.network, self.patterns.train
         width, signs = network.width, network.width * network.depth * train
-        words = width <= 64 or (width <= 128 and network.inputs < width)
-        large = signs >= LARGE_STATE and (width >= LARGE_WIDTH or train >= LARGE_TRAIN)
-        if threads > 1 and (words or not large):
+        dense = 64 < width <= 128 and network.inputs == width
+        large = width >= LARGE_WIDTH or (dense and train >= LARGE_TRAIN)
+        if threads > 1 and not (large and signs >= LARGE_STATE):
             raise ValueError(
                 f"dynamics.threads = {threads} with network.width = {width} and patterns.train = {train}: "
-                f"allowed is 1; more are faster only from width = {LARGE_WIDTH} or train = {LARGE_TRAIN} on, "
-                f"with width x depth x train >= {LARGE_STATE} and width > 128 (fully connected: > 64)"
+                f"allowed is 1; more are faster only from width = {LARGE_WIDTH} on (fully connected with width "
+                f"65 to 128: from train = {LARGE_TRAIN} on), and with width x depth x train >= {LARGE_STATE}"
             )
         return self
 

@@ -124,6 +124,24 @@ def test_small_machines_are_refused(make_input: Made) -> None:
     assert "dynamics.threads = 2 with network.width = 9 and patterns.train = 70: allowed is 1" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("width", "fan_in", "train", "status"),
+    [
+        (1000, 10, 2000, 0),
+        (999, 10, 20_000, 2),
+        (100, "all", 20_000, 0),
+        (100, 99, 20_000, 2),
+        (64, "all", 40_000, 2),
+    ],
+)
+def test_where_threads_are_offered(
+    make_input: Made, width: int, fan_in: int | str, train: int, status: int
+) -> None:
+    size = {"network__width": width, "network__fan_in": fan_in, "patterns__train": train}
+    done = dsm("validate", make_input(**LARGE | size, dynamics__threads=2))
+    assert done.returncode == status, done.stderr
+
+
 def test_a_billiard_alone_is_refused(make_input: Made) -> None:
     done = dsm("validate", make_input(**LARGE | {"dynamics__moves": "fast"}, dynamics__threads=2))
     assert done.returncode == 2

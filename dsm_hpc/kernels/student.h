@@ -13,7 +13,7 @@
 enum {
     CACHED = 512 << 10,         /* bytes of a kernel that L2 holds: nothing is prefetched */
     AHEAD = 3,                  /* proposals between a prefetch and its use */
-    TOGETHER_FROM = 640,        /* L M from which on proposals are tried together at E = 0 (below, that takes longer), */
+    TOGETHER_FROM = 640,        /* proposals are tried together at E = 0 from this L M on (below, that takes longer), */
     WARMTH_BITS = 16,
     COLD = 1 << (WARMTH_BITS - 2),      /* if fewer than a quarter of the last are accepted */
     /* what is worth a team's job, of 0.2 us: */
@@ -82,7 +82,8 @@ typedef struct {
 } following_t;
 
 #define FOLLOW(form) \
-    static __attribute__((noinline)) void evaluate_##form(student_t *student, const proposal_t *p, ptrdiff_t first, int n) \
+    static __attribute__((noinline)) void evaluate_##form( \
+        student_t *student, const proposal_t *p, ptrdiff_t first, int n) \
     { \
         evaluate(student, p, first, n, form); \
     } \
@@ -166,8 +167,8 @@ INLINE void follow(student_t *student, const proposal_t *p, ptrdiff_t done, int 
     }
 }
 
-/* Lists the patterns first..last - 1 (first: a multiple of 64) that flip, from flipped[first] on; *spare: the wrong bits
- * that they have. */
+/* Lists the patterns first..last - 1 (first: a multiple of 64) that flip, from flipped[first] on; *spare: the wrong
+ * bits that they have. */
 INLINE ptrdiff_t list_flips(student_t *student, const proposal_t *p, ptrdiff_t first, ptrdiff_t last, int64_t *spare,
                             int form)
 {
@@ -213,7 +214,8 @@ INLINE int allowed(student_t *student, const proposal_t *p, ptrdiff_t *n_flipped
     const machine_t *machine = &student->machine;
     const int most = team ? BATCH * team->size : BATCH;
     int64_t delta = 0, spare;
-    const ptrdiff_t n = team ? list_together(student, &spare) : list_flips(student, p, 0, machine->patterns, &spare, form);
+    const ptrdiff_t n = team ? list_together(student, &spare)
+                             : list_flips(student, p, 0, machine->patterns, &spare, form);
     ptrdiff_t done = 0;
     while (done < n) {
         const uint64_t could = (uint64_t)(2 * (p->threshold - delta + spare));
