@@ -486,8 +486,8 @@ class Config(Section):
         if threads > 1 and not (large and signs >= LARGE_STATE):
             raise ValueError(
                 f"dynamics.threads = {threads} with network.width = {width} and patterns.train = {train}: "
-                f"allowed is 1; more are faster only from width = {LARGE_WIDTH} on (fully connected with width "
-                f"65 to 128: from train = {LARGE_TRAIN} on), and with width x depth x train >= {LARGE_STATE}"
+                f"allowed is 1; more are faster only from width = {LARGE_WIDTH} on (fully connected with "
+                f"width 65 to 128: from train = {LARGE_TRAIN} on), width x depth x train >= {LARGE_STATE}"
             )
         return self
 
