@@ -9,6 +9,7 @@ from benchmarks import (
     exchange,
     kernel,
     manifold,
+    moves,
     observables,
     probes,
     processes,
@@ -31,6 +32,7 @@ REPORTS = {
     "calibration": calibration.report,
     "exchange": exchange.report,
     "manifold": manifold.report,
+    "moves": moves.report,
     "checkpoints": checkpoints.report,
     "theory": theory.report,
 }
