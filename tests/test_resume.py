@@ -33,6 +33,7 @@ TEMPERED = {
 MACHINES: dict[str, dict[str, Any]] = {
     "sparse": {},
     "fully connected ising": {"network__fan_in": "all", "network__width": 6, "network__weights": "ising"},
+    "mixed moves": {"dynamics": {"moves": [{"kind": "billiard", "share": 2.0}, {"kind": "weight"}]}},
     "annealed": {"dynamics": {"anneal": {"from": 0.5, "sweeps": 13}}},
     "adaptive ladder": {"dynamics": TEMPERED},
     "linear times": {"schedule": {"sweeps": 20, "measurements": {"kind": "linear", "every": 3}}},
