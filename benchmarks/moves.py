@@ -36,11 +36,11 @@ MACHINES = {
 STEPS = (0.2, 0.4)
 """Of single weights; the best one of each machine counts."""
 
-SAMPLES = 3
-SECONDS = 30.0
+SAMPLES = 2
+SECONDS = 24.0
 """CPU time of each run of single weights from a planted start; billiards get a third of it."""
 
-LIMIT = 20.0
+LIMIT = 10.0
 """CPU seconds until a student that learns must have come to E = 0."""
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
