@@ -194,7 +194,7 @@ class BilliardMove(Section):
     flip (Gaussian weights)."""
 
     kind: Literal["billiard"]
-    angle: float = Field(0.8, gt=0, lt=3.14, description="about how far the weights turn, in radians")
+    angle: float = Field(0.6, gt=0, lt=3.14, description="about how far the weights turn, in radians")
     share: Share = 1.0
 
 
