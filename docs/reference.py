@@ -61,7 +61,7 @@ EXAMPLES = {
     "dynamics.moves": [
         "dynamics: {moves: paper}                                           # one weight at a time, step 0.5",
         "dynamics: {moves: [{kind: weight, step: 0.3}]}",
-        "dynamics: {moves: [{kind: billiard, angle: 0.4, share: 3}, {kind: weight, step: 0.3}]}",
+        "dynamics: {moves: [{kind: billiard, angle: 0.6, share: 3}, {kind: weight, step: 0.3}]}",
     ],
     "dynamics.betas": [
         "dynamics: {betas: {ladder: geometric, hot: 0.2, cold: 20, count: 7}, exchange_every: 10}",

@@ -147,22 +147,24 @@ class Billiard:
     def sweep(self, generator, beta, angle):
         """Draws as documented in Student.billiard."""
         depth, width, fan_in = self.wiring.shape
-        left, most = depth * width, max(1, BLOCK // fan_in)
+        left, block = depth * width, max(1, BLOCK // fan_in)
         while left:
-            n = min(most, left)
+            n = min(block, left)
             perceptrons = generator.integers(0, depth * width, n)
             velocities = generator.standard_normal((n, fan_in))
             tangents = (0.5 + generator.random(n)) * np.tan(angle / 2)
-            for perceptron, v, tangent in zip(perceptrons, velocities, tangents, strict=True):
-                self.visit(*divmod(int(perceptron), width), v.copy(), 2 * np.arctan(tangent), beta)
+            most = Machine.thresholds(generator, beta, n)
+            for perceptron, v, tangent, cost in zip(perceptrons, velocities, tangents, most, strict=True):
+                self.visit(*divmod(int(perceptron), width), v.copy(), 2 * np.arctan(tangent), cost)
             left -= n
 
-    def visit(self, layer, i, v, rest, beta):
-        """Perceptron (layer, i) moves with velocity v by the angle `rest`; its last velocity."""
+    def visit(self, layer, i, v, rest, most):
+        """Perceptron (layer, i) moves with velocity v by the angle `rest`, for at most `most` more wrong
+        bits at any time; its last velocity, and what it has cost."""
         signs = forward(self.wiring, integers_of(self.weights, False), self.inputs)
         s, plus = signs[layer][:, self.wiring[layer, i]], signs[layer + 1][:, i].copy()
         J = self.weights[layer, i].copy()
-        ready = np.full(len(s), True)
+        ready, spent = np.full(len(s), True), 0
         while True:
             h, g = s @ J, s @ v
             times = np.arctan2(h, -g) % np.pi  # h cos t + g sin t = 0
@@ -177,20 +179,16 @@ class Billiard:
             same = np.abs(s @ s[wall]) == s.shape[1]
             flipped = np.where(same, -plus, plus)
             cost = self.energy(layer, i, flipped, signs) - self.energy(layer, i, plus, signs)
-            n = s[wall] / np.sqrt(s.shape[1])
-            across = v @ n
-            rise = 0.0 if cost == 0 else beta * cost
-            if beta == inf:
-                through, kept = cost <= 0, abs(across)
-            else:
-                through, kept = across**2 / 2 > rise, np.sqrt(max(across**2 - 2 * rise, 0.0))
-            if through:
+            if spent + cost <= most:
+                spent += cost
                 plus[same] *= -1
                 self.passed += 1
-            v = v + n * (np.sign(across) * kept - across if through else -2 * across)
+            else:
+                n = s[wall] / np.sqrt(s.shape[1])
+                v = v - 2 * (v @ n) * n
             ready = ~same
         self.weights[layer, i] = J
-        return v
+        return v, spent
 
     def energy(self, layer, i, plus, signs):
         """Wrong output bits where (layer, i) has the signs `plus`."""

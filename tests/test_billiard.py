@@ -52,9 +52,14 @@ def test_the_motion_is_that_of_hamilton(case):
     for sweep in range(2):
         before = student.weights.copy()
         slow.weights = before.copy()
-        slow.sweep(np.random.Generator(np.random.PCG64(sweep)), beta, angle)
+        generator = np.random.Generator(np.random.PCG64(sweep))
+        slow.sweep(generator, beta, angle)
+        after = generator.integers(0, 1000, 5)
         for one in students:
-            one.billiard(np.random.PCG64(sweep), beta, angle, 1)
+            stream = np.random.PCG64(sweep)
+            one.billiard(stream, beta, angle, 1)
+            # all took the same number of draws, buffered halves included
+            np.testing.assert_array_equal(np.random.Generator(stream).integers(0, 1000, 5), after)
             np.testing.assert_array_equal(one.weights, student.weights)
             assert one.same_state(one.recomputed())
         np.testing.assert_allclose(student.weights, slow.weights, rtol=0, atol=1e-6)
@@ -72,13 +77,13 @@ def test_cases_pass_and_are_reflected():
 
 
 def test_the_way_back():
-    """With the opposite velocity a perceptron returns to where it came from."""
+    """The rule itself: with the opposite velocity the slow motion returns to where it came from."""
     _, slow = machine(3, 2, 9, 8, 20, "random")
     start = slow.weights.copy()
-    end = slow.visit(0, 2, np.random.default_rng(1).standard_normal(8), 1.5, 0.8)
+    end, cost = slow.visit(0, 2, np.random.default_rng(1).standard_normal(8), 1.5, 1)
     assert slow.walls > 3
     assert not np.allclose(slow.weights, start)
-    slow.visit(0, 2, -end, 1.5, 0.8)
+    slow.visit(0, 2, -end, 1.5, 1 - cost)
     np.testing.assert_allclose(slow.weights, start, atol=1e-9)
 
 
@@ -152,9 +157,10 @@ class Weighed:
         return np.abs((found - mean) / np.where(error == 0, 1, error)).max()
 
 
-@pytest.fixture(scope="module")
-def weighed():
-    return Weighed(2, 2, 2, 4, 1)
+@pytest.fixture(scope="module", params=[(2, 2, 2, 4), (2, 3, 3, 5)], ids=["c2", "c3"])
+def weighed(request):
+    """c = 2: all walls are orthogonal or the same; c = 3: none are orthogonal."""
+    return Weighed(*request.param, seed=1)
 
 
 @pytest.mark.parametrize("beta", [0.4, 1.5, inf])
@@ -196,6 +202,63 @@ def test_ising_weights_are_refused():
     student, _ = pair(wiring, oracle.draw_weights(rng, wiring.shape, True), inputs, inputs, True)
     with pytest.raises(ValueError, match="Ising"):
         student.billiard(np.random.PCG64(0), inf, 0.5, 1)
+
+
+@pytest.mark.parametrize("beta", [1.0, inf])
+@pytest.mark.parametrize(("width", "fan_in"), [(5, 3), (70, 65), (70, 70)])
+def test_twins_move_as_in_the_slow_motion(width, fan_in, beta):
+    """Patterns with equal and opposite inputs, targets at random."""
+    rng = np.random.default_rng(4)
+    wiring = oracle.draw_wiring(rng, 2, width, fan_in, "full" if fan_in == width else "sparse")
+    inputs = np.repeat(oracle.draw_signs(rng, 7, width), 3, axis=0)
+    inputs[1::3] *= -1
+    targets = oracle.draw_signs(rng, len(inputs), width)
+    weights = oracle.draw_weights(rng, wiring.shape, False)
+    student, _ = pair(wiring, weights, inputs, targets, False)
+    slow = oracle.Billiard(wiring, weights, inputs, targets)
+    slow.sweep(np.random.Generator(np.random.PCG64(5)), beta, 0.5)
+    for one in every_kernel(student):
+        one.billiard(np.random.PCG64(5), beta, 0.5, 1)
+        np.testing.assert_allclose(one.weights, slow.weights, rtol=0, atol=1e-6)
+        assert one.same_state(one.recomputed())
+    assert slow.walls > 0
+
+
+@pytest.mark.parametrize("patterns", [1, 2, 7, 9])
+def test_patterns_on_their_walls_at_the_start(patterns):
+    """Equal weights: h = 0 in many patterns.  Nothing breaks, and all kernels do the same."""
+    rng = np.random.default_rng(patterns)
+    wiring = oracle.draw_wiring(rng, 8, 8, 2)
+    inputs, targets = (oracle.draw_signs(rng, patterns, 8) for _ in range(2))
+    student, _ = pair(wiring, np.ones(wiring.shape), inputs, targets, False)
+    students = every_kernel(student)
+    for one in students:
+        one.billiard(np.random.PCG64(1), 1.0, 0.6, 20)
+        np.testing.assert_array_equal(one.weights, student.weights)
+        assert one.same_state(one.recomputed())
+
+
+def test_a_sign_that_rounding_decides_leaves_the_visit_unmade():
+    """h = -1e-9 by real weights is 0, so +1, on the grid: the billiard waits for another move."""
+    wiring = np.array([[[0, 1], [0, 1]]], dtype=np.int32)
+    inputs = np.array([[1, -1]])
+    weights = np.array([[[0.5, 0.5 + 1e-9], [1.0, 0.2]]])
+    student, _ = pair(wiring, weights, inputs, inputs, False)
+    student.billiard(np.random.PCG64(1), inf, 0.6, 50)
+    np.testing.assert_array_equal(student.weights[0, 0], weights[0, 0])
+    assert not np.array_equal(student.weights[0, 1], weights[0, 1])
+    assert 0 < student.accepted.sum() < student.proposed.sum()
+    assert student.same_state(student.recomputed())
+
+
+@pytest.mark.parametrize("beta", [20.0, 1e6, inf])
+def test_a_quench_does_not_heat_the_weights(beta):
+    """What a flip gains goes nowhere: weights stay of the size that the prior gives them."""
+    student, _ = machine(6, 2, 60, 60, 300, "random", "full")
+    before = student.energy
+    student.billiard(np.random.PCG64(2), beta, 0.6, 20)
+    assert student.energy < before
+    assert abs((student.weights**2).mean() - 1) < 0.2
 
 
 def test_twins_flip_together():

@@ -17,8 +17,7 @@ pytestmark = pytest.mark.mpi
 
 MACHINES: dict[str, dict[str, Any]] = {
     "sparse": {},
-    "fully connected": {"network__fan_in": "all", "network__width": 6},
-    "single weights": {"dynamics__moves": "paper"},
+    "fully connected": {"network__fan_in": "all", "network__width": 6, "dynamics__moves": "paper"},
     "ising at three temperatures": {"network__weights": "ising", "dynamics__betas": [float("inf"), 1.5, 0.0]},
 }
 

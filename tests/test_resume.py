@@ -289,13 +289,13 @@ def test_a_changed_configuration_is_refused_with_the_difference(
 ) -> None:
     with h5py.File(interrupted, "r+") as file:
         tree = yaml.safe_load(file.attrs["config_resolved"])
-        tree["dynamics"]["moves"][0]["step"] = 0.25
+        tree["dynamics"]["moves"][0]["angle"] = 0.25
         tree["seed"] = 4
         file.attrs["config_resolved"] = yaml.safe_dump(tree)
     assert resume(interrupted) == BAD_INPUT
     said = capsys.readouterr().err
     assert "seed: 3 in the checkpoint, 4 in the results" in said
-    assert "step" in said
+    assert "angle" in said
 
 
 def test_a_newer_checkpoint_format_is_named(interrupted: Path, capsys: pytest.CaptureFixture[str]) -> None:

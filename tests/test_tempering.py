@@ -637,7 +637,7 @@ RUN: dict[str, Any] = {
     "network": {"width": 4, "depth": 2, "fan_in": 2},
     "patterns": {"train": 3, "test": 20},
     "ensemble": {"samples": 1, "clones": 2, "starts": ["random", "planted"]},
-    "dynamics": {"exchange_every": EVERY},
+    "dynamics": {"moves": "paper", "exchange_every": EVERY},
     "schedule": {
         "sweeps": 50 * EVERY,
         "measurements": {"kind": "linear", "every": EVERY},

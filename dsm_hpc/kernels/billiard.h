@@ -2,11 +2,13 @@
  *
  * The weights J of a perceptron and a velocity v ~ N(0, 1) move by Hamilton's equations of J^2 / 2 + v^2 / 2, on the
  * circle J cos t + v sin t.  While the rest of the machine stands still, the energy is a sum over patterns of steps at
- * h = J s = 0 (s: the pattern's signs on the inputs): a pattern whose flip costs nothing does not stop the motion, one
- * whose flip costs more than the kinetic energy across the wall reflects it, any other changes the speed across (Pakman
- * and Paninski, J. Comput. Graph. Stat. 23, 518 (2014); Afshar and Domke, NIPS 2015; for one perceptron at E = 0 this
- * is Rujan's billiard in version space, Neural Comput. 9, 99 (1997)).  The flow conserves beta E + J^2 / 2 + v^2 / 2 and
- * phase space volume and can be reversed, so with v drawn anew it leaves prior times exp(-beta E) as it is.
+ * h = J s = 0 (s: the pattern's signs on the inputs).  A visit may cost `most`: at beta, e / beta with e ~ Exp(1).  A
+ * wall behind which it would have cost more reflects the motion, any other lets it pass.
+ *
+ * Exact: `most` makes a slice of exp(-beta E) (Neal, Ann. Stat. 31, 705 (2003)); on the slice the prior is Gaussian, and
+ * the flow with reflections conserves J^2 + v^2 and phase space volume and can be reversed (Pakman and Paninski, J.
+ * Comput. Graph. Stat. 23, 518 (2014); for one perceptron at E = 0 this is Rujan's billiard in version space, Neural
+ * Comput. 9, 99 (1997)).  At beta = infinity and E > 0 it is greedy, and not reversible, as all greedy dynamics.
  *
  * The machine acts with weights on a grid, the motion has none: where the signs by real weights and by those of the
  * grid differ, at the start or at the end, nothing is done.  Both conditions are the same for the way back.
@@ -14,7 +16,7 @@
  * Only +, -, *, / and square roots, pattern by pattern: every level gives the same bits.
  *
  * Bound: one pass over all patterns for each wall that is met, eight at a time: one division, ten other operations,
- * 24 bytes from L1 or L2.
+ * 24 bytes from L1 or L2.  The walls that are met grow with M, so a visit takes a time of order M^2.
  */
 #ifndef DSM_BILLIARD_H
 #define DSM_BILLIARD_H
@@ -23,7 +25,7 @@
 
 enum {
     EIGHT = 8,                  /* patterns side by side */
-    MOST_WALLS = 1 << 20,       /* of a motion; one that meets more is not made */
+    MOST_WALLS = 1 << 20,       /* of a motion; one that meets more, as its way back would, is not made */
 };
 #define UNKNOWN INT32_MIN       /* a cost */
 
@@ -156,13 +158,13 @@ INLINE void billiard_pass(billiard_t *b, double cosine, double sine, double kick
         const __m512d h = _mm512_load_pd(b->h + mu), g = _mm512_load_pd(b->g + mu);
         __m512d sum = _mm512_add_pd(_mm512_mul_pd(h, cosines), _mm512_mul_pd(g, sines));
         __m512d speed = _mm512_sub_pd(_mm512_mul_pd(g, cosines), _mm512_mul_pd(h, sines));
-        __mmask8 on_wall = _mm512_cmpeq_epi64_mask(index, met);
+        __mmask8 on_wall = _mm512_cmpeq_epi64_mask(index, met) | _mm512_cmp_pd_mask(sum, _mm512_setzero_pd(), _CMP_EQ_OQ);
         if (kick != 0 || twins) {
             const __m512i distance = billiard_distances(b, mu, at);
             speed = _mm512_add_pd(
                 speed, _mm512_add_pd(alike, _mm512_mul_pd(each, _mm512_cvtepi64_pd(distance))));
             if (twins)
-                on_wall = _mm512_testn_epi64_mask(distance, distance) | _mm512_cmpeq_epi64_mask(distance, all);
+                on_wall |= _mm512_testn_epi64_mask(distance, distance) | _mm512_cmpeq_epi64_mask(distance, all);
         }
         const __m512d tangent = _mm512_div_pd(speed, sum);
         const __mmask8 sooner = _mm512_mask_cmp_pd_mask((__mmask8)~on_wall, tangent, least, _CMP_LT_OQ);
@@ -321,7 +323,7 @@ INLINE int billiard_agrees(const billiard_t *b)
     return 1;
 }
 
-/* The same of the weights on the grid q = rint(J scale), which a sum of more than c / 2 units cannot tell from J. */
+/* The same of the weights on the grid, q = rint(J scale): rounding moves a sum by at most c / 2 units. */
 INLINE int billiard_fits(const billiard_t *b, double scale)
 {
     const double doubt = (double)b->fan_in / scale;
@@ -341,8 +343,8 @@ INLINE int billiard_fits(const billiard_t *b, double scale)
 
 static void billiard_free(billiard_t *b)
 {
-    void *const arrays[] = {b->h, b->g, b->bits, b->side, b->first, b->alone, b->cost, b->twins, (void *)b->rows, b->row_words,
-                            b->J, b->v, b->q};
+    void *const arrays[] = {b->h, b->g, b->bits, b->side, b->first, b->alone, b->cost, b->twins, (void *)b->rows,
+                            b->row_words, b->J, b->v, b->q};
     for (size_t a = 0; a < sizeof arrays / sizeof *arrays; a++)
         free(arrays[a]);
     memset(b, 0, sizeof *b);
@@ -371,8 +373,8 @@ static int billiard_make(billiard_t *b, const machine_t *machine)
     b->J = allocate(eights, sizeof *b->J);
     b->v = allocate(eights, sizeof *b->v);
     b->q = allocate(fan_in, sizeof *b->q);
-    if (b->h && b->g && b->bits && b->side && b->first && b->alone && b->cost && b->twins && b->rows && b->row_words && b->J && b->v
-        && b->q)
+    if (b->h && b->g && b->bits && b->side && b->first && b->alone && b->cost && b->twins && b->rows && b->row_words
+        && b->J && b->v && b->q)
         return 0;
     billiard_free(b);
     return -1;

@@ -39,7 +39,7 @@ typedef struct {
     const uint64_t *perceptrons;
     const double *velocities;   /* [visit][c] */
     const double *tangents;
-    double beta;
+    const int64_t *thresholds;  /* that each may cost; NULL: 0 */
 } visits_t;
 
 /* Kernels: events.h; words.h, also with layers that are gathered (gather.h, AVX-512 only); dense.h. */

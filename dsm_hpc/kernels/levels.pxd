@@ -30,7 +30,7 @@ cdef extern from "level.h" nogil:
         const uint64_t *perceptrons
         const double *velocities
         const double *tangents
-        double beta
+        const int64_t *thresholds
     enum: EVENTS, WORDS, GATHER, DENSE
     ctypedef struct level_t:
         const char *name

@@ -146,7 +146,7 @@ cdef class Student:
         state.machine.absolute_sum = state.absolute_sum
         state.proposed, state.accepted = &proposed[0], &accepted[0]
         self.positions, self.thresholds = np.zeros(DRAWS, np.uint64), np.zeros(DRAWS, np.int64)
-        self.normals, self.exponentials = np.zeros(max(DRAWS, fan_in)), np.zeros(DRAWS)
+        self.normals, self.exponentials = np.zeros(max(DRAWS, fan_in)), np.zeros(2 * DRAWS)
         if self.kernels.make(state, KERNELS[self.kernel]):
             raise MemoryError("no memory for a student")
 
@@ -265,15 +265,15 @@ cdef class Student:
     def billiard(self, bit_generator, double beta, double angle, Py_ssize_t sweeps):
         """Runs `sweeps` sweeps of N L visits each: all weights of a perceptron move along a trajectory.
 
-        From J, with a velocity v ~ N(0, 1), on the circle J cos t + v sin t for an angle of about `angle`; what
-        flips in a pattern and would raise the energy reflects it or slows it down (billiard.h, which has the
-        equations and why the move is exact).  Gaussian weights only.
+        From J, with a velocity v ~ N(0, 1), on the circle J cos t + v sin t for an angle of about `angle`; a pattern
+        that flips reflects it where the visit would have cost more than e / beta, e ~ Exp(1) (billiard.h, which says
+        why the move is exact).  Gaussian weights only.
 
         beta : inverse temperature; inf: nothing that raises the energy is passed.
-        angle : 0 < angle < pi; tan(t / 2) is uniform between half and three halves of tan(angle / 2).
+        angle : 0 < angle < 3.14; tan(t / 2) is uniform between half and three halves of tan(angle / 2).
 
         Random numbers, for each block of at most 1024 / c visits (at least one) of a sweep, in this order:
-        `integers(0, L N)`, `standard_normal` (c each), `random`.
+        `integers(0, L N)`, `standard_normal` (c each), `random`, `standard_exponential` (0 < beta < inf only).
 
         A visit counts as c proposals, accepted unless it was not made (a sign that depends on the rounding of
         weights).  Raises WeightOverflow if a perceptron outgrows the fixed-point grid, ValueError for Ising weights.
@@ -285,13 +285,14 @@ cdef class Student:
         if not beta >= 0:
             raise ValueError(f"beta = {beta}: must be >= 0")
         if not 0 < angle < 3.14:
-            raise ValueError(f"angle = {angle}: must be in (0, pi)")
+            raise ValueError(f"angle = {angle}: must be in (0, 3.14)")
         if self.state.ising:
             raise ValueError("Ising weights do not move along a trajectory")
         total = self.state.machine.depth * self.state.machine.width
         most = max(1, DRAWS // fan_in)
         visits.perceptrons, visits.velocities = &self.positions[0], &self.normals[0]
-        visits.tangents, visits.beta = &self.exponentials[0], beta
+        visits.tangents = &self.exponentials[0]
+        visits.thresholds = NULL if beta == INFINITY else &self.thresholds[0]
         with bit_generator.lock, nogil:
             for s in range(sweeps):
                 done = 0
@@ -300,6 +301,7 @@ cdef class Student:
                     random_bounded_uint64_fill(stream, 0, total - 1, n, False, &self.positions[0])
                     random_standard_normal_fill(stream, n * fan_in, &self.normals[0])
                     random_standard_uniform_fill(stream, n, &self.exponentials[0])
+                    self._draw_costs(stream, n, beta, &self.exponentials[most])
                     for t in range(n):
                         self.exponentials[t] = (0.5 + self.exponentials[t]) * tangent
                     visits.count = n
@@ -311,15 +313,19 @@ cdef class Student:
             )
 
     cdef inline void _draw(self, bitgen_t *stream, int64_t n, int64_t total, double beta) noexcept nogil:
-        cdef int64_t t
         random_bounded_uint64_fill(stream, 0, total - 1, n, False, &self.positions[0])
         if not self.state.ising:
             random_standard_normal_fill(stream, n, &self.normals[0])
+        self._draw_costs(stream, n, beta, &self.exponentials[0])
+
+    cdef inline void _draw_costs(self, bitgen_t *stream, int64_t n, double beta, double *exponentials) noexcept nogil:
+        """What each proposal or visit may cost."""
+        cdef int64_t t
         if 0 < beta < INFINITY:
-            random_standard_exponential_fill(stream, n, &self.exponentials[0])
+            random_standard_exponential_fill(stream, n, exponentials)
         if beta < INFINITY:
             for t in range(n):
-                self.thresholds[t] = _threshold(self.exponentials[t], beta)
+                self.thresholds[t] = _threshold(exponentials[t], beta)
 
 
 cdef inline int64_t _threshold(double exponential, double beta) noexcept nogil:

@@ -35,17 +35,18 @@ static void carry_out_visit(student_t *student, const proposal_t *p, ptrdiff_t n
     }
 }
 
-/* A visit: perceptron, the tangent of half the angle that it may move by, and its velocity. */
+/* A visit: perceptron, and the tangent of half the angle that it moves by. */
 typedef struct {
     ptrdiff_t l, i;
-    double tangent, beta;
+    double tangent;
+    int64_t most;               /* that it may cost */
 } visit_t;
 
 /* Costs of patterns that nothing is known of yet.  Where nothing may be lost, whether any output flips is enough. */
 static void learn_costs(student_t *student, const visit_t *visit, int n, const int32_t *patterns)
 {
     billiard_t *b = &student->billiard;
-    if (student->energy == 0 && visit->beta == INFINITY) {
+    if (student->energy == 0 && visit->most == 0) {
         flip_t of[EIGHT];
         uint8_t spoiled[EIGHT];
         for (int t = 0; t < n; t++)
@@ -62,14 +63,14 @@ static void learn_costs(student_t *student, const visit_t *visit, int n, const i
         b->cost[patterns[t]] = student->gained[t];
 }
 
-/* Learns what the wall at `ahead` costs; in the same go those that may be met soon. */
+/* Learns what the next wall costs; in the same go the first of each other lane. */
 static void learn_ahead(student_t *student, const visit_t *visit, const ahead_t *ahead)
 {
     billiard_t *b = &student->billiard;
     int32_t patterns[EIGHT];
     int n = 0;
     for (int a = 0; a < EIGHT; a++)
-        if (ahead->at[a] < b->patterns && b->cost[ahead->at[a]] == UNKNOWN)
+        if (ahead->slope[a] < INFINITY && ahead->at[a] < b->patterns && b->cost[ahead->at[a]] == UNKNOWN)
             patterns[n++] = (int32_t)ahead->at[a];
     learn_costs(student, visit, n, patterns);
 }
@@ -88,26 +89,13 @@ static int64_t wall_cost(student_t *student, const visit_t *visit, ptrdiff_t n)
     return cost;
 }
 
-/* By how much the velocity changes, times the signs of the pattern, at a wall that costs `cost`; g: the speed across,
- * times the norm of the signs.  *through: whether the wall is passed. */
-static double kick_of(const visit_t *visit, double g, int64_t cost, ptrdiff_t fan_in, int *through)
-{
-    const double c = (double)fan_in;
-    if (visit->beta == INFINITY || cost == 0) {
-        *through = cost <= 0;
-        return *through ? 0.0 : -2.0 * g / c;
-    }
-    const double left = g * g - 2.0 * c * visit->beta * (double)cost;
-    *through = left > 0;
-    return *through ? (copysign(sqrt(left), g) - g) / c : -2.0 * g / c;
-}
-
 /* The motion; 0 if it is not to be made. */
 static int run_billiard(student_t *student, const visit_t *visit)
 {
     billiard_t *b = &student->billiard;
     const double square = visit->tangent * visit->tangent;
     double cosine = (1 - square) / (1 + square), sine = 2 * visit->tangent / (1 + square);     /* of the angle left */
+    int64_t spent = 0;
     ahead_t ahead;
     billiard_turn(b, 1, 0, 0, -1, 0, &ahead);
     for (int walls = 0; walls < MOST_WALLS; walls++) {
@@ -127,13 +115,17 @@ static int run_billiard(student_t *student, const visit_t *visit)
         cosine = before * c + sine * s;
         sine = sine * c - before * s;
         if (billiard_bit(b->side, at) == (g < 0)) {     /* else rounding has put it beyond its wall: it comes back */
-            int through;
             n = billiard_twins(b, at);
             if (b->cost[at] == UNKNOWN)
                 learn_ahead(student, visit, &ahead);
-            kick = kick_of(visit, g, wall_cost(student, visit, n), b->fan_in, &through);
-            for (ptrdiff_t a = 0; a < (through ? n : 0); a++)
-                b->side[b->twins[a] / 64] ^= (uint64_t)1 << (b->twins[a] % 64);
+            const int64_t cost = wall_cost(student, visit, n);
+            if (spent + cost > visit->most) {
+                kick = -2.0 * g / (double)b->fan_in;
+            } else {
+                spent += cost;
+                for (ptrdiff_t a = 0; a < n; a++)
+                    b->side[b->twins[a] / 64] ^= (uint64_t)1 << (b->twins[a] % 64);
+            }
         }
         billiard_move(b, c, s, kick, at);
         billiard_turn(b, c, s, kick, at, n > 1 || at == 0, &ahead);       /* what fills up: copies of pattern 0 */
@@ -149,6 +141,8 @@ static void set_up_billiard(student_t *student, const visit_t *visit, const doub
     const ptrdiff_t words = b->padded / 64, place = place_of(machine, visit->l, visit->i, 0);
     memcpy(b->J, student->J + place, (size_t)b->fan_in * sizeof *b->J);
     memcpy(b->v, velocity, (size_t)b->fan_in * sizeof *b->v);
+    for (ptrdiff_t k = b->fan_in; k % EIGHT; k++)
+        b->J[k] = b->v[k] = 0;
     for (ptrdiff_t k = 0; k < b->fan_in; k++)
         b->rows[k] = sign_row(student, visit->l, machine->inputs[place + k], b->row_words + k * words);
     const uint64_t *side = sign_row(student, visit->l + 1, visit->i, b->first);
@@ -199,13 +193,14 @@ static ptrdiff_t student_visit(student_t *student, const visits_t *visits)
     billiard_t *b = &student->billiard;
     for (ptrdiff_t t = 0; t < visits->count; t++) {
         const ptrdiff_t perceptron = (ptrdiff_t)visits->perceptrons[t];
-        const visit_t visit = {perceptron / width, perceptron % width, visits->tangents[t], visits->beta};
+        const visit_t visit = {perceptron / width, perceptron % width, visits->tangents[t],
+                               visits->thresholds ? visits->thresholds[t] : 0};
         set_up_billiard(student, &visit, visits->velocities + t * fan_in);
         student->proposed[visit.l] += fan_in;
         if (!billiard_agrees(b) || !run_billiard(student, &visit) || !billiard_agrees(b))
             continue;
         const int64_t absolute_sum = put_on_grid(b, student->scale);
-        if (absolute_sum > INT32_MAX)
+        if (absolute_sum < 0 || absolute_sum > INT32_MAX)
             return t;
         if (!billiard_fits(b, student->scale))
             continue;
