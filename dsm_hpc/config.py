@@ -473,11 +473,12 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _threads_share_a_move(self) -> "Config":
-        threads = self.dynamics.threads
-        if threads > 1 and all(move.kind != "weight" for move in self.dynamics.moves):
+        threads, moves = self.dynamics.threads, self.dynamics.moves
+        alone = sum(move.share for move in moves if move.kind == "billiard")
+        if threads > 1 and 2 * alone > sum(move.share for move in moves):
             raise ValueError(
-                f"dynamics.threads = {threads}: a billiard runs on one thread, and nothing else is among "
-                "dynamics.moves; threads share a move of kind weight: give moves: paper, or threads: 1"
+                f"dynamics.threads = {threads}: a billiard runs on one thread, and makes most of the sweeps "
+                "of dynamics.moves; threads share moves of kind weight: give moves: paper, or threads: 1"
             )
         return self
 

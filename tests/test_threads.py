@@ -142,7 +142,7 @@ def test_where_threads_are_offered(
     assert done.returncode == status, done.stderr
 
 
-def test_a_billiard_alone_is_refused(make_input: Made) -> None:
+def test_threads_that_would_wait_for_billiards_are_refused(make_input: Made) -> None:
     done = dsm("validate", make_input(**LARGE | {"dynamics__moves": "fast"}, dynamics__threads=2))
     assert done.returncode == 2
     assert "dynamics.threads = 2: a billiard runs on one thread" in done.stderr
