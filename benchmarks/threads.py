@@ -13,7 +13,7 @@ from dsm_hpc.kernels.levels import OPENMP
 
 MACHINES = (
     (2000, 20, 6, 400),
-    (1000, 4, 4, 10_000),
+    (1000, 100, 4, 4000),
     (100, 100, 4, 10_000),
 )
 """N, c, L, M: whole sweeps of them take seconds."""

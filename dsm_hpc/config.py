@@ -28,7 +28,7 @@ MAX_BETAS = 10_000
 MAX_WALKERS = 1_000_000
 MAX_THREADS = 64
 
-LARGE_WIDTH, LARGE_TRAIN, LARGE_STATE = 1_000, 10_000, 4_000_000
+LARGE_WIDTH, LARGE_FAN_IN, LARGE_TRAIN, LARGE_STATE = 1_000, 20, 10_000, 4_000_000
 """From so many neurons per layer (or training patterns, where layers of 65 to 128 are fully connected) and
 N L M signs in all, threads within a walker are worth their cores: measured (benchmarks/threads.py).  Others
 were not measured, or are words (kernels/words.h), which one thread keeps."""
@@ -487,12 +487,14 @@ class Config(Section):
         threads, network, train = self.dynamics.threads, self.network, self.patterns.train
         width, signs = network.width, network.width * network.depth * train
         dense = 64 < width <= 128 and network.inputs == width
-        large = width >= LARGE_WIDTH or (dense and train >= LARGE_TRAIN)
+        wide = width >= LARGE_WIDTH and network.inputs >= LARGE_FAN_IN
+        large = wide or (dense and train >= LARGE_TRAIN)
         if threads > 1 and not (large and signs >= LARGE_STATE):
             raise ValueError(
                 f"dynamics.threads = {threads} with network.width = {width} and patterns.train = {train}: "
-                f"allowed is 1; more are faster only from width = {LARGE_WIDTH} on (fully connected with "
-                f"width 65 to 128: from train = {LARGE_TRAIN} on), width x depth x train >= {LARGE_STATE}"
+                f"allowed is 1; more are faster only from width = {LARGE_WIDTH}, fan_in = {LARGE_FAN_IN} on "
+                f"(fully connected with width 65 to 128: from train = {LARGE_TRAIN} on), "
+                f"width x depth x train >= {LARGE_STATE}"
             )
         return self
 

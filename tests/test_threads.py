@@ -96,7 +96,7 @@ def test_other_kernels_run_on_one_thread(kernel: str) -> None:
 LARGE = {
     "dynamics__moves": "paper",
     "network__width": 1000,
-    "network__fan_in": 3,
+    "network__fan_in": 20,
     "network__depth": 2,
     "patterns__train": 2000,
     "ensemble__samples": 1,
@@ -127,8 +127,9 @@ def test_small_machines_are_refused(make_input: Made) -> None:
 @pytest.mark.parametrize(
     ("width", "fan_in", "train", "status"),
     [
-        (1000, 10, 2000, 0),
-        (999, 10, 20_000, 2),
+        (1000, 20, 2000, 0),
+        (1000, 19, 2000, 2),
+        (999, 20, 20_000, 2),
         (100, "all", 20_000, 0),
         (100, 99, 20_000, 2),
         (64, "all", 40_000, 2),
