@@ -2,7 +2,7 @@
 
 The kernel: `kernel` against Numba and NumPy, `roofline` against the processor, `sizes`, `processes` side by
 side; its history: test_history.py.  The rest of the program: `observables`, `ranks`, `scaling`,
-`calibration`, `exchange`, `manifold`, `checkpoints`, `theory`.
+`calibration`, `exchange`, `manifold`, `moves`, `checkpoints`, `theory`, `threads`.
 """
 
 import os

@@ -142,7 +142,7 @@ INLINE __m512i billiard_distances(const billiard_t *b, ptrdiff_t mu, ptrdiff_t n
 #endif
 
 /* All patterns move on by the angle of (cosine, sine), then v changes by `kick` times the signs of pattern `at`, whose
- * wall has been met (-1: none); what is ahead of them.  `at` and its n twins stand on the wall: they leave it. */
+ * wall has been met (-1: none); what is ahead of them.  `at` and its twins, if it has any, stand on the wall: they leave it. */
 INLINE void billiard_pass(billiard_t *b, double cosine, double sine, double kick, ptrdiff_t at, int twins,
                           ahead_t *ahead)
 {
@@ -166,11 +166,11 @@ INLINE void billiard_pass(billiard_t *b, double cosine, double sine, double kick
             if (twins)
                 on_wall |= _mm512_testn_epi64_mask(distance, distance) | _mm512_cmpeq_epi64_mask(distance, all);
         }
-        const __m512d tangent = _mm512_div_pd(speed, sum);
-        const __mmask8 sooner = _mm512_mask_cmp_pd_mask((__mmask8)~on_wall, tangent, least, _CMP_LT_OQ);
+        const __m512d slope = _mm512_div_pd(speed, sum);
+        const __mmask8 sooner = _mm512_mask_cmp_pd_mask((__mmask8)~on_wall, slope, least, _CMP_LT_OQ);
         _mm512_store_pd(b->h + mu, _mm512_maskz_mov_pd((__mmask8)~on_wall, sum));
         _mm512_store_pd(b->g + mu, speed);
-        least = _mm512_mask_mov_pd(least, sooner, tangent);
+        least = _mm512_mask_mov_pd(least, sooner, slope);
         where = _mm512_mask_mov_epi64(where, sooner, index);
         index = _mm512_add_epi64(index, _mm512_set1_epi64(EIGHT));
     }

@@ -258,9 +258,7 @@ cdef class Student:
                     decided = self.kernels.decide(&self.state, &block)
                     done += n
         if decided < n:
-            raise WeightOverflow(
-                f"sum |J| of a perceptron reached {INT32_MAX / self.state.scale:.0f}, the limit of the grid"
-            )
+            raise self._overflow()
 
     def billiard(self, bit_generator, double beta, double angle, Py_ssize_t sweeps):
         """Runs `sweeps` sweeps of N L visits each: all weights of a perceptron move along a trajectory.
@@ -308,9 +306,12 @@ cdef class Student:
                     made = self.kernels.visit(&self.state, &visits)
                     done += n
         if made < n:
-            raise WeightOverflow(
-                f"sum |J| of a perceptron reached {INT32_MAX / self.state.scale:.0f}, the limit of the grid"
-            )
+            raise self._overflow()
+
+    def _overflow(self):
+        return WeightOverflow(
+            f"sum |J| of a perceptron reached {INT32_MAX / self.state.scale:.0f}, the limit of the grid"
+        )
 
     cdef inline void _draw(self, bitgen_t *stream, int64_t n, int64_t total, double beta) noexcept nogil:
         random_bounded_uint64_fill(stream, 0, total - 1, n, False, &self.positions[0])
