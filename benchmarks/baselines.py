@@ -34,14 +34,15 @@ class Baseline(ABC):
         self._load(signs, unpack(student.targets, patterns))
 
     def run(self, bit_generator: np.random.BitGenerator, step: float, proposals: int) -> NDArray[np.uint8]:
-        """The first so many proposals of a sweep; returns which were accepted."""
+        """The first so many proposals, of one sweep after the other; returns which were accepted."""
         random, total = np.random.Generator(bit_generator), self.weights.size
-        flags = np.empty(proposals, np.uint8)
-        for first in range(0, proposals, BLOCK):
-            drawn = min(BLOCK, total - first)
+        flags, first = np.empty(proposals, np.uint8), 0
+        while first < proposals:
+            drawn = min(BLOCK, total - first % total)
             positions, normals = random.integers(0, total, size=drawn), random.standard_normal(drawn)
             wanted = min(drawn, proposals - first)
             self._propose(positions[:wanted], normals[:wanted], step, flags[first : first + wanted])
+            first += drawn
         return flags
 
     @property

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -33,6 +34,10 @@ NUMPY_PROPOSALS = 512
 
 SECONDS, MIN_PAIRS = 2.0, 3
 """Pairs are added for so long, and at least so many are taken."""
+
+CHUNK = 20e6
+"""ns that a chunk of sweeps at E = 0 takes us, at least: a student that runs has its caches for itself, and
+the programs that are timed in between take them."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +70,11 @@ def report(figure: Path | None = None, numbers: Path | None = None) -> None:
     rows = [_row(*cell, *bounds.get(cell, (None, None))) for cell in roofline.cells()]
     print(
         "\nMedians; of ratios, medians (min–max) over pairs of sweeps that start from equal states with\n"
-        "equal random numbers.  Learning: first sweeps of different random starts.  Solution space:\n"
-        "successive sweeps at E = 0.  Numba: with our early exit, whole layers recomputed; plain: without.\n"
-        f"NumPy: the first {NUMPY_PROPOSALS} proposals of each sweep.  Bound: of the instructions and bytes\n"
-        f"counted with {roofline.COUNTED_SIMD}, and the fraction of it reached with that "
-        "(`python -m benchmarks roofline`)."
+        "equal random numbers.  Learning: first sweeps of different random starts.  Solution space: chunks\n"
+        f"of sweeps at E = 0 that take us {CHUNK * 1e-6:.0f} ms or more.  Numba: with our early exit, whole\n"
+        f"layers recomputed; plain: without.  NumPy: the first {NUMPY_PROPOSALS} proposals of each.\n"
+        f"Bound: of the instructions and bytes counted with {roofline.COUNTED_SIMD}, and the fraction of it\n"
+        "reached with that (`python -m benchmarks roofline`)."
     )
     if numbers:
         machine = {"processor": probes.processor(), "SIMD": build.SIMD, "march": build.MARCH}
@@ -137,16 +142,21 @@ def _row(name: str, regime: str, bound: float | None, fraction: float | None) ->
 
 
 def _pairs(of: Sample, regime: str) -> Iterator[tuple[float, ...]]:
-    """ns per proposal of a sweep by each of PROGRAMS, and its acceptance.
+    """ns per proposal of equal sweeps by each of PROGRAMS, and their acceptance.
 
-    A sweep is the shortest chunk that Student.sweep can run.
+    Learning: the first sweep, the shortest chunk that Student.sweep can run.  Solution space: from the second
+    pair on as many as fill CHUNK; the first, of one sweep, is not counted.
     """
-    spent, pairs, size = 0.0, 0, of.wiring.size
+    spent, pairs, sweeps = 0.0, 0, 1 if regime == "learning" else 0
     for ours, baselines, moves in _states(of, regime):
         before, numpy = moves.state, NumpyMachine(ours)
-        time, flags = timed(lambda ours=ours, moves=moves: _sweep(ours, moves))
+        time, flags = timed(lambda ours=ours, moves=moves, n=sweeps or 1: _sweep(ours, moves, n))
         numba, plain = (_baseline(machine, before, flags) for machine in baselines)
+        if not sweeps:
+            sweeps = ceil(CHUNK / time)
+            continue
         start = _baseline(numpy, before, flags[:NUMPY_PROPOSALS])
+        size = len(flags)
         yield time / size, numba / size, plain / size, start / NUMPY_PROPOSALS, float(flags.mean())
         spent, pairs = spent + time + numba, pairs + 1
         if pairs >= MIN_PAIRS and spent > SECONDS * 1e9:
@@ -154,7 +164,7 @@ def _pairs(of: Sample, regime: str) -> Iterator[tuple[float, ...]]:
 
 
 def _baseline(machine: Baseline, before: Any, flags: NDArray[np.uint8]) -> float:
-    """ns of the same sweep, or of its start, by a baseline with the random numbers from `before` on."""
+    """ns of the same sweeps, or of their start, by a baseline with the random numbers from `before` on."""
     moves = np.random.PCG64DXSM()
     moves.state = before
     time, same = timed(lambda: machine.run(moves, STEP, len(flags)))
@@ -174,10 +184,10 @@ def _states(of: Sample, regime: str) -> Iterator[tuple[Student, list[Baseline], 
         clone += 1
 
 
-def _sweep(of: Student, moves: np.random.BitGenerator) -> NDArray[np.uint8]:
-    """One sweep of ours; returns which proposals were accepted."""
-    flags = np.empty(of.weights.size, np.uint8)
-    of.sweep(moves, BETA, STEP, 1, flags)
+def _sweep(of: Student, moves: np.random.BitGenerator, sweeps: int = 1) -> NDArray[np.uint8]:
+    """Sweeps of ours; returns which proposals were accepted."""
+    flags = np.empty(sweeps * of.weights.size, np.uint8)
+    of.sweep(moves, BETA, STEP, sweeps, flags)
     return flags
 
 

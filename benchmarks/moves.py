@@ -6,8 +6,8 @@ overlap of independent students, q_l(infinity).  The correlation time of a layer
 (q_l(t) - q_l(infinity)) / (1 - q_l(infinity)) over CPU time; of the slowest layer, twice that is the price of
 one effective sample.
 
-q_l(infinity) is the mean over the last half of the billiard's runs.  Where a move has not come down to it
-within its time, the integral ends there and the price is a lower bound, marked >.
+q_l(infinity) is the mean over the last half of the runs of the default, `fast`.  Where a move has not come
+down to it within its time, the integral ends there and the price is a lower bound, marked >.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from dsm_hpc.machine.overlaps import overlaps
 from dsm_hpc.machine.sample import Machine, Sample, draw_sample
 from dsm_hpc.machine.wiring import draw_weights
 from dsm_hpc.rng import Purpose, bit_generator, generator
-from dsm_hpc.sampling.turns import make
+from dsm_hpc.sampling.turns import make, turns
 
 MACHINES = {
     "shallow, fully connected": {"width": 50, "depth": 2, "fan_in": 50, "train": 100},
@@ -40,12 +40,15 @@ TIGHT = {
 }
 """Machines that do not come to equilibrium in a minute: there, times to the same overlap are compared."""
 
-WEIGHTS = tuple(WeightMove(kind="weight", step=step) for step in (0.2, 0.4))
+Moves = tuple[Move, ...]
+"""What make the sweeps in turn, as in `dynamics.moves`."""
+
+WEIGHTS: tuple[Moves, ...] = tuple((WeightMove(kind="weight", step=step),) for step in (0.2, 0.4))
 """Steps of single weights; the best one of each machine counts."""
 
 SAMPLES = 2
 SECONDS = 24.0
-"""CPU time of each run of single weights from a planted start; billiards get a third of it."""
+"""CPU time of each run of single weights from a planted start; the default gets a third of it."""
 
 LIMIT = 10.0
 """CPU seconds until a student that learns must have come to E = 0."""
@@ -82,18 +85,28 @@ def student_of(of: Sample, weights: NDArray[np.float64]) -> Student:
     return Student(of.wiring, weights, train[0], train[-1], of.config.patterns.train, ising=False)
 
 
-def relaxation(of: Sample, move: Move, seconds: float) -> Curve:
+def advance(student: Student, stream: np.random.BitGenerator, moves: Moves, start: int, sweeps: int) -> float:
+    """CPU seconds of the sweeps from `start` on, at beta = infinity."""
+
+    def all_turns() -> None:
+        for move, number in turns(moves, start, start + sweeps):
+            make(student, stream, move, inf, number)
+
+    return timed(all_turns)[0] * 1e-9
+
+
+def relaxation(of: Sample, moves: Moves, seconds: float) -> Curve:
     """A planted student at E = 0, looked at at log-spaced times until its CPU time is spent."""
     student, stream = student_of(of, of.teacher.weights), bit_generator(1, Purpose.MOVES, of.index, 0, 0, 0)
-    spent, sweeps, times, found = 0.0, 1, [0.0], [np.ones(len(of.wiring))]
+    spent, made, sweeps, times, found = 0.0, 0, 1, [0.0], [np.ones(len(of.wiring))]
     while spent < seconds:
-        time, _ = timed(lambda sweeps=sweeps: make(student, stream, move, inf, sweeps))
-        spent += time * 1e-9
+        time = advance(student, stream, moves, made, sweeps)
+        spent, made = spent + time, made + sweeps
         times.append(spent)
         now = Machine(student.weights, student.signs, None)
         found.append(overlaps(of, now, of.teacher)["q_aligned"])
         # so that the next look comes a tenth later, or 200 looks fill the time
-        sweeps = max(1, round(sweeps * min(0.1 * spent, seconds / 100) / (time * 1e-9)))
+        sweeps = max(1, round(sweeps * min(0.1 * spent, seconds / 100) / time))
     assert student.energy == 0
     return np.array(times), np.array(found)
 
@@ -123,14 +136,13 @@ def mean_overlap(curves: list[Curve], layer: int, times: NDArray[np.float64]) ->
     return np.asarray(np.mean([np.interp(times, t, q[:, layer]) for t, q in curves], axis=0))
 
 
-def learning(of: Sample, move: Move, seconds: float) -> float:
+def learning(of: Sample, moves: Moves, seconds: float) -> float:
     """CPU seconds of a greedy student from random weights to E = 0; inf if it does not get there."""
     weights = draw_weights(generator(1, Purpose.START, of.index, 1, 0, 0), of.wiring.shape, ising=False)
     student, stream = student_of(of, weights), bit_generator(1, Purpose.MOVES, of.index, 1, 0, 0)
-    spent = 0.0
+    spent, made = 0.0, 0
     while student.energy and spent < seconds:
-        time, _ = timed(lambda: make(student, stream, move, inf, 1))
-        spent += time * 1e-9
+        spent, made = spent + advance(student, stream, moves, made, 1), made + 1
     return inf if student.energy else spent
 
 
@@ -140,31 +152,31 @@ def report() -> None:
     _decorrelation()
 
 
-def _runs(size: dict[str, int]) -> tuple[list[Sample], dict[Move, list[Curve]]]:
+def _runs(size: dict[str, int]) -> tuple[list[Sample], dict[Moves, list[Curve]]]:
     """Samples, and the planted runs of all moves, side by side: what else runs here slows down all."""
     samples = [draw_sample(config_of(**size), index) for index in range(SAMPLES)]
-    curves: dict[Move, list[Curve]] = {}
+    curves: dict[Moves, list[Curve]] = {}
     for of in samples:
-        for move in (*WEIGHTS, FAST[0]):
-            seconds = SECONDS / 3 if move is FAST[0] else SECONDS
-            curves.setdefault(move, []).append(relaxation(of, move, seconds))
+        for moves in (*WEIGHTS, FAST):
+            seconds = SECONDS / 3 if moves is FAST else SECONDS
+            curves.setdefault(moves, []).append(relaxation(of, moves, seconds))
     return samples, curves
 
 
 def _independent_states() -> None:
     print("\n## Moves: CPU seconds per effective sample of the slowest layer, and to E = 0\n")
-    print_head("machine", "single weights", "billiard", "ratio", "q_l", "to E = 0: weights", "billiard")
+    print_head("machine", "single weights", "fast", "ratio", "q_l", "to E = 0: weights", "fast")
     for name, size in MACHINES.items():
         samples, curves = _runs(size)
-        level = plateau(curves[FAST[0]])
-        prices = {move: price(found, level) for move, found in curves.items()}
-        best = min(WEIGHTS, key=lambda move: prices[move].seconds)
-        ratio = prices[best].seconds / prices[FAST[0]].seconds
-        learnt = [[learning(of, move, LIMIT) for of in samples] for move in (best, FAST[0])]
+        level = plateau(curves[FAST])
+        prices = {moves: price(found, level) for moves, found in curves.items()}
+        best = min(WEIGHTS, key=lambda moves: prices[moves].seconds)
+        ratio = prices[best].seconds / prices[FAST].seconds
+        learnt = [[learning(of, moves, LIMIT) for of in samples] for moves in (best, FAST)]
         print_row(
             f"{name}: {_size(**size)}",
-            f"{prices[best]} (step {best.step})",
-            str(prices[FAST[0]]),
+            f"{prices[best]} (step {_step(best)})",
+            str(prices[FAST]),
             f"{'> ' if prices[best].bound else ''}{ratio:.2g}",
             " ".join(f"{q:.2f}" for q in level),
             *(", ".join(f"{t:.2g}" if t < inf else f"> {LIMIT:g}" for t in times) for times in learnt),
@@ -173,30 +185,34 @@ def _independent_states() -> None:
 
 def _decorrelation() -> None:
     print("\n## Moves: CPU seconds until the slowest layer's overlap with the planted start is what it is\n")
-    print_head("machine", "q_l of single weights", "after", "billiard after", "ratio")
+    print_head("machine", "q_l of single weights", "after", "fast after", "ratio")
     for name, size in TIGHT.items():
         _, curves = _runs(size)
         for part in (16, 4, 1):
             print_row(*_crossing(name, size, curves, SECONDS / part))
 
 
-def _crossing(name: str, size: dict[str, int], curves: dict[Move, list[Curve]], seconds: float) -> list[str]:
-    """When the billiard has come as far as the best single weights in so many seconds."""
+def _crossing(name: str, size: dict[str, int], curves: dict[Moves, list[Curve]], seconds: float) -> list[str]:
+    """When the default has come as far as the best single weights in so many seconds."""
     at, layers = np.array([seconds]), range(size["depth"])
-    reached = {move: max(mean_overlap(curves[move], layer, at)[0] for layer in layers) for move in WEIGHTS}
-    best = min(WEIGHTS, key=lambda move: reached[move])
+    reached = {moves: max(mean_overlap(curves[moves], layer, at)[0] for layer in layers) for moves in WEIGHTS}
+    best = min(WEIGHTS, key=lambda moves: reached[moves])
     layer = max(layers, key=lambda layer: mean_overlap(curves[best], layer, at)[0])
-    times = np.unique(np.concatenate([t for t, _ in curves[FAST[0]]]))
-    below = times[mean_overlap(curves[FAST[0]], layer, times) <= reached[best]]
+    times = np.unique(np.concatenate([t for t, _ in curves[FAST]]))
+    below = times[mean_overlap(curves[FAST], layer, times) <= reached[best]]
     found = f"{below[0]:.3g}" if len(below) else f"> {times[-1]:.3g}"
     ratio = f"{seconds / below[0]:.2g}" if len(below) else f"< {seconds / times[-1]:.2g}"
     return [
         f"{name}: {_size(**size)}",
-        f"{reached[best]:.3f} (step {best.step})",
+        f"{reached[best]:.3f} (step {_step(best)})",
         f"{seconds:.3g}",
         found,
         ratio,
     ]
+
+
+def _step(moves: Moves) -> float:
+    return next(move.step for move in moves if isinstance(move, WeightMove))
 
 
 def _size(width: int, depth: int, fan_in: int, train: int, dimension: int | None = None) -> str:

@@ -194,7 +194,13 @@ class BilliardMove(Section):
     flip (Gaussian weights)."""
 
     kind: Literal["billiard"]
-    angle: float = Field(0.6, gt=0, lt=3.14, description="about how far the weights turn, in radians")
+    angle: float | None = Field(
+        None,
+        gt=0,
+        lt=3.14,
+        description="about how far the weights turn, in radians; left out: 3 c / M, as far as a solution "
+        "reaches, and 0.9 at most",
+    )
     share: Share = 1.0
 
 

@@ -62,6 +62,17 @@ def test_the_published_dynamics_are_sweeps_of_single_weights() -> None:
     assert walker.student.same_state(other.student)
 
 
+@pytest.mark.parametrize(("train", "angle"), [(3, 0.9), (48, 0.25)])
+def test_an_angle_that_nobody_gives(train: int, angle: float) -> None:
+    """3 c / M, here with c = 4, and 0.9 at most."""
+    config = small_config(network__fan_in=4, patterns__train=train, dynamics__moves=[{"kind": "billiard"}])
+    sample = draw_sample(config, 0)
+    walker, other = (Walker(WalkerKey(0, 1, 0, 0), sample, config) for _ in range(2))
+    walker.advance(0, 3)
+    other.student.billiard(other.moves, np.inf, angle, 3)
+    assert walker.student.same_state(other.student)
+
+
 def test_the_default_is_not_the_published_dynamics() -> None:
     config = small_config()
     walker = Walker(WalkerKey(0, 1, 0, 0), draw_sample(config, 0), config)

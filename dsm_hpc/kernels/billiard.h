@@ -13,10 +13,15 @@
  * The machine acts with weights on a grid, the motion has none: where the signs by real weights and by those of the
  * grid differ, at the start or at the end, nothing is done.  Both conditions are the same for the way back.
  *
- * Only +, -, *, / and square roots, pattern by pattern: every level gives the same bits.
+ * Time is counted from the middle of the motion: J and v are those of the circle there, and the sums over them, h and
+ * g, give a pattern's wall at tan t = -h / g.  A wall that is met reflects the whole circle, v by -2 (v.s) s / c and J
+ * likewise, as at that time J.s = 0.  So where nothing is reflected nothing changes, and no root or sine is needed.
  *
- * Bound: one pass over all patterns for each wall that is met, eight at a time: one division, ten other operations,
- * 24 bytes from L1 or L2.  The walls that are met grow with M, so a visit takes a time of order M^2.
+ * Only +, -, *, / pattern by pattern: every level gives the same bits.
+ *
+ * Bound: one pass over all patterns for each wall that reflects, eight at a time: one division, eighteen other
+ * operations, 24 bytes read and 16 written in L1 or L2.  The walls that are met grow with M, so a visit takes a time of
+ * order M^2.
  */
 #ifndef DSM_BILLIARD_H
 #define DSM_BILLIARD_H
@@ -29,9 +34,10 @@ enum {
 };
 #define UNKNOWN INT32_MIN       /* a cost */
 
-/* A student's perceptron in motion.  Arrays of patterns are filled up to a multiple of 64 with the first pattern. */
+/* A student's perceptron in motion.  Arrays of patterns are filled up to a multiple of eight with the first pattern. */
 typedef struct {
-    ptrdiff_t patterns, padded, fan_in, limbs;  /* M, 64 ceil(M / 64), c, ceil(c / 64) */
+    ptrdiff_t patterns, padded, fan_in, limbs;  /* M, 8 ceil(M / 8), c, ceil(c / 64) */
+    ptrdiff_t stride;           /* patterns from limb to limb: 64 ceil(M / 64) */
     double *h, *g;              /* [mu] sums over J and over v */
     uint64_t *bits;             /* [limb][mu] signs of the inputs, bit k % 64 of limb k / 64 */
     uint64_t *side, *first;     /* [mu / 64] signs of the perceptron, now and at the start */
@@ -39,101 +45,137 @@ typedef struct {
     int32_t *cost;              /* [mu] Delta E if the pattern flips from its first side, or UNKNOWN */
     int32_t *twins;             /* those whose signs are equal or opposite to those of the wall that is met */
     const uint64_t **rows;      /* [k] sign words of the inputs */
-    uint64_t *row_words;        /* where they must be put together */
-    double *J, *v;              /* [k], up to a multiple of eight */
+    double *J, *v;              /* [k], up to a multiple of eight with 0 */
+    double reflection;          /* 2 / c */
+    double *tables;             /* [k / 4][J, v][16] sums of four weights with each choice of signs */
     int32_t *q;                 /* [k] weights on the grid */
 } billiard_t;
 
-/* The walls that are met next, the first in each of eight lanes. */
+/* The walls that are met next, the first in each of eight lanes: tan t = -u. */
 typedef struct {
-    double slope[EIGHT];        /* g / h: the least is met first, at an angle with cotangent -g / h */
-    int64_t at[EIGHT];
+    double u[EIGHT];            /* the greatest is met first */
+    int64_t at[EIGHT];          /* the pattern, or -1: none before the end */
 } ahead_t;
 
 /* ------------------------------------------------------------------------------------------------- passes */
 
-/* h, g and bits of all patterns from the sign words of the inputs: sums are twice that over the inputs that are +1,
- * less that over all. */
-static void billiard_aim(billiard_t *b)
+/* Signs of the inputs by pattern, from their rows. */
+static void billiard_take_rows(billiard_t *b)
 {
-    double all_J = 0, all_v = 0;
-    for (ptrdiff_t k = 0; k < b->fan_in; k++) {
-        all_J += b->J[k];
-        all_v += b->v[k];
-    }
-    for (ptrdiff_t first = 0; first < b->padded; first += 64) {
-        _Alignas(64) double h[64] = {0}, g[64] = {0};
+    for (ptrdiff_t first = 0; first < b->stride; first += 64) {
         for (ptrdiff_t limb = 0; limb < b->limbs; limb++) {
             const ptrdiff_t end = 64 * (limb + 1) < b->fan_in ? 64 * (limb + 1) : b->fan_in;
-            uint64_t *bits = b->bits + limb * b->padded + first;
+            uint64_t *bits = b->bits + limb * b->stride + first;
 #if defined(__AVX512F__)
-            __m512d sums[8], speeds[8];
             __m512i words[8];
-            for (int a = 0; a < 8; a++) {
-                sums[a] = _mm512_load_pd(h + 8 * a);
-                speeds[a] = _mm512_load_pd(g + 8 * a);
+            for (int a = 0; a < 8; a++)
                 words[a] = _mm512_setzero_si512();
-            }
             for (ptrdiff_t k = 64 * limb; k < end; k++) {
                 const uint64_t row = b->rows[k][first / 64];
-                const __m512d J = _mm512_set1_pd(b->J[k]), v = _mm512_set1_pd(b->v[k]);
                 const __m512i bit = _mm512_set1_epi64((int64_t)((uint64_t)1 << (k - 64 * limb)));
 #pragma GCC unroll 8
-                for (int a = 0; a < 8; a++) {
-                    const __mmask8 plus = (__mmask8)(row >> (8 * a));
-                    sums[a] = _mm512_mask_add_pd(sums[a], plus, sums[a], J);
-                    speeds[a] = _mm512_mask_add_pd(speeds[a], plus, speeds[a], v);
-                    words[a] = _mm512_mask_or_epi64(words[a], plus, words[a], bit);
-                }
+                for (int a = 0; a < 8; a++)
+                    words[a] = _mm512_mask_or_epi64(words[a], (__mmask8)(row >> (8 * a)), words[a], bit);
             }
-            for (int a = 0; a < 8; a++) {
-                _mm512_store_pd(h + 8 * a, sums[a]);
-                _mm512_store_pd(g + 8 * a, speeds[a]);
+            for (int a = 0; a < 8; a++)
                 _mm512_store_si512(bits + 8 * a, words[a]);
-            }
 #else
             memset(bits, 0, 64 * sizeof *bits);
             for (ptrdiff_t k = 64 * limb; k < end; k++) {
-                const uint64_t row = b->rows[k][first / 64], bit = (uint64_t)1 << (k - 64 * limb);
-                const double J = b->J[k], v = b->v[k];
-                for (int a = 0; a < 64; a++) {
-                    const uint64_t plus = row >> a & 1;
-                    h[a] += plus ? J : 0.0;
-                    g[a] += plus ? v : 0.0;
-                    bits[a] |= plus ? bit : 0;
-                }
+                const uint64_t row = b->rows[k][first / 64];
+                for (int a = 0; a < 64; a++)
+                    bits[a] |= (row >> a & 1) << (k - 64 * limb);
             }
 #endif
         }
-        for (int a = 0; a < 64; a++) {
-            b->h[first + a] = 2 * h[a] - all_J;
-            b->g[first + a] = 2 * g[a] - all_v;
-        }
     }
-    for (ptrdiff_t mu = b->patterns; mu < b->padded; mu++) {
-        b->h[mu] = b->h[0];
-        b->g[mu] = b->g[0];
-        for (ptrdiff_t limb = 0; limb < b->limbs; limb++)
-            b->bits[limb * b->padded + mu] = b->bits[limb * b->padded];
+}
+
+/* The first pattern again beyond the last. */
+static void billiard_fill_up(billiard_t *b)
+{
+    for (ptrdiff_t limb = 0; limb < b->limbs; limb++)
+        for (ptrdiff_t mu = b->patterns; mu < b->padded; mu++)
+            b->bits[limb * b->stride + mu] = b->bits[limb * b->stride];
+}
+
+/* The 16 sums of +-x: in entry e number a is taken with + where bit a of e is set. */
+INLINE void billiard_table(const double *x, double *table)
+{
+    for (int e = 0; e < 16; e++) {
+        const double a = e & 1 ? x[0] : -x[0], b = e & 2 ? x[1] : -x[1];
+        const double c = e & 4 ? x[2] : -x[2], d = e & 8 ? x[3] : -x[3];
+        table[e] = a + b + c + d;
+    }
+}
+
+/* h and g of all patterns from their bits: four inputs at a time. */
+static void billiard_aim(billiard_t *b)
+{
+    const ptrdiff_t groups = (b->fan_in + 3) / 4;
+    for (ptrdiff_t group = 0; group < groups; group++) {
+        billiard_table(b->J + 4 * group, b->tables + 32 * group);
+        billiard_table(b->v + 4 * group, b->tables + 32 * group + 16);
+    }
+    for (ptrdiff_t first = 0; first < b->padded; first += 32) {
+#if defined(__AVX512F__)
+        __m512d h[4], g[4];
+        for (int a = 0; a < 4; a++)
+            h[a] = g[a] = _mm512_setzero_pd();
+        for (ptrdiff_t limb = 0; limb < b->limbs; limb++) {
+            const ptrdiff_t end = 16 * (limb + 1) < groups ? 16 * (limb + 1) : groups;
+            __m512i bits[4];
+            for (int a = 0; a < 4; a++)
+                bits[a] = _mm512_load_si512(b->bits + limb * b->stride + first + 8 * a);
+            for (ptrdiff_t group = 16 * limb; group < end; group++) {
+                const double *table = b->tables + 32 * group;
+                const __m512d J0 = _mm512_load_pd(table), J1 = _mm512_load_pd(table + 8);
+                const __m512d v0 = _mm512_load_pd(table + 16), v1 = _mm512_load_pd(table + 24);
+#pragma GCC unroll 4
+                for (int a = 0; a < 4; a++) {
+                    h[a] = _mm512_add_pd(h[a], _mm512_permutex2var_pd(J0, bits[a], J1));
+                    g[a] = _mm512_add_pd(g[a], _mm512_permutex2var_pd(v0, bits[a], v1));
+                    bits[a] = _mm512_srli_epi64(bits[a], 4);
+                }
+            }
+        }
+        for (int a = 0; a < 4; a++) {
+            _mm512_store_pd(b->h + first + 8 * a, h[a]);
+            _mm512_store_pd(b->g + first + 8 * a, g[a]);
+        }
+#else
+        for (ptrdiff_t mu = first; mu < first + 32; mu++) {
+            double h = 0, g = 0;
+            for (ptrdiff_t limb = 0; limb < b->limbs; limb++) {
+                const ptrdiff_t end = 16 * (limb + 1) < groups ? 16 * (limb + 1) : groups;
+                uint64_t bits = b->bits[limb * b->stride + mu];
+                for (ptrdiff_t group = 16 * limb; group < end; group++, bits >>= 4) {
+                    h += b->tables[32 * group + (ptrdiff_t)(bits & 15)];
+                    g += b->tables[32 * group + 16 + (ptrdiff_t)(bits & 15)];
+                }
+            }
+            b->h[mu] = h;
+            b->g[mu] = g;
+        }
+#endif
     }
 }
 
 /* Signs that two patterns do not share. */
-INLINE int billiard_distance(const billiard_t *b, ptrdiff_t mu, ptrdiff_t nu)
+INLINE int billiard_distance(const uint64_t *bits, ptrdiff_t stride, ptrdiff_t mu, ptrdiff_t nu, ptrdiff_t limbs)
 {
     int distance = 0;
-    for (ptrdiff_t limb = 0; limb < b->limbs; limb++)
-        distance += __builtin_popcountll(b->bits[limb * b->padded + mu] ^ b->bits[limb * b->padded + nu]);
+    for (ptrdiff_t limb = 0; limb < limbs; limb++, bits += stride)
+        distance += __builtin_popcountll(bits[mu] ^ bits[nu]);
     return distance;
 }
 
 #if defined(__AVX512VPOPCNTDQ__)
 /* The same of eight patterns from mu on. */
-INLINE __m512i billiard_distances(const billiard_t *b, ptrdiff_t mu, ptrdiff_t nu)
+INLINE __m512i billiard_distances(const uint64_t *bits, ptrdiff_t stride, ptrdiff_t mu, ptrdiff_t nu, ptrdiff_t limbs)
 {
     __m512i distance = _mm512_setzero_si512();
-    for (ptrdiff_t limb = 0; limb < b->limbs; limb++) {
-        const uint64_t *bits = b->bits + limb * b->padded;
+    for (ptrdiff_t limb = 0; limb < limbs; limb++, bits += stride) {
         const __m512i apart = _mm512_xor_si512(_mm512_load_si512(bits + mu), _mm512_set1_epi64((int64_t)bits[nu]));
         distance = _mm512_add_epi64(distance, _mm512_popcnt_epi64(apart));
     }
@@ -141,70 +183,61 @@ INLINE __m512i billiard_distances(const billiard_t *b, ptrdiff_t mu, ptrdiff_t n
 }
 #endif
 
-/* All patterns move on by the angle of (cosine, sine), then v changes by `kick` times the signs of pattern `at`, whose
- * wall has been met (-1: none); what is ahead of them.  `at` and its twins, if it has any, stand on the wall: they leave it. */
-INLINE void billiard_pass(billiard_t *b, double cosine, double sine, double kick, ptrdiff_t at, int twins,
-                          ahead_t *ahead)
+/* The walls between u and `end` < u that are met next; before, if `kick` is not 0, the wall of pattern `at`, met at u,
+ * reflects: g falls by kick s.s', h by u times that. */
+INLINE void billiard_pass(billiard_t *b, double u, double end, double kick, ptrdiff_t at, ptrdiff_t limbs, ahead_t *ahead)
 {
-    /* kick (c - 2 distance) */
-    const double together = kick * (double)b->fan_in, apart = -2.0 * kick;
+    /* what stands on the wall, `at` and its twins, by rounding a little before or behind, leaves it */
+    const double from = u - fabs(u) * 0x1p-46;
+    double *const sums = b->h, *const speeds = b->g;
+    const ptrdiff_t padded = b->padded, stride = b->stride;
+    const uint64_t *const bits = b->bits;
 #if defined(__AVX512VPOPCNTDQ__)
-    const __m512d cosines = _mm512_set1_pd(cosine), sines = _mm512_set1_pd(sine);
-    const __m512d alike = _mm512_set1_pd(together), each = _mm512_set1_pd(apart);
-    const __m512i met = _mm512_set1_epi64(at), all = _mm512_set1_epi64(b->fan_in);
-    __m512d least = _mm512_set1_pd(INFINITY);
-    __m512i where = _mm512_setzero_si512(), index = _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0);
-    for (ptrdiff_t mu = 0; mu < b->padded; mu += EIGHT) {
-        const __m512d h = _mm512_load_pd(b->h + mu), g = _mm512_load_pd(b->g + mu);
-        __m512d sum = _mm512_add_pd(_mm512_mul_pd(h, cosines), _mm512_mul_pd(g, sines));
-        __m512d speed = _mm512_sub_pd(_mm512_mul_pd(g, cosines), _mm512_mul_pd(h, sines));
-        __mmask8 on_wall = _mm512_cmpeq_epi64_mask(index, met) | _mm512_cmp_pd_mask(sum, _mm512_setzero_pd(), _CMP_EQ_OQ);
-        if (kick != 0 || twins) {
-            const __m512i distance = billiard_distances(b, mu, at);
-            speed = _mm512_add_pd(
-                speed, _mm512_add_pd(alike, _mm512_mul_pd(each, _mm512_cvtepi64_pd(distance))));
-            if (twins)
-                on_wall |= _mm512_testn_epi64_mask(distance, distance) | _mm512_cmpeq_epi64_mask(distance, all);
+    const __m512d limit = _mm512_set1_pd(from), kicks = _mm512_set1_pd(kick), us = _mm512_set1_pd(u);
+    const __m512i all = _mm512_set1_epi64(b->fan_in);
+    __m512d most = _mm512_set1_pd(end);
+    __m512i where = _mm512_set1_epi64(-1), index = _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0);
+    for (ptrdiff_t mu = 0; mu < padded; mu += EIGHT) {
+        __m512d h = _mm512_load_pd(sums + mu), g = _mm512_load_pd(speeds + mu);
+        if (kick != 0) {
+            const __m512i distance = billiard_distances(bits, stride, mu, at, limbs);
+            const __m512d common = _mm512_cvtepi64_pd(
+                _mm512_sub_epi64(all, _mm512_add_epi64(distance, distance)));
+            const __m512d less = _mm512_mul_pd(kicks, common);
+            g = _mm512_sub_pd(g, less);
+            h = _mm512_sub_pd(h, _mm512_mul_pd(us, less));
+            _mm512_store_pd(sums + mu, h);
+            _mm512_store_pd(speeds + mu, g);
         }
-        const __m512d slope = _mm512_div_pd(speed, sum);
-        const __mmask8 sooner = _mm512_mask_cmp_pd_mask((__mmask8)~on_wall, slope, least, _CMP_LT_OQ);
-        _mm512_store_pd(b->h + mu, _mm512_maskz_mov_pd((__mmask8)~on_wall, sum));
-        _mm512_store_pd(b->g + mu, speed);
-        least = _mm512_mask_mov_pd(least, sooner, slope);
+        const __m512d wall = _mm512_div_pd(h, g);
+        const __mmask8 sooner = _mm512_mask_cmp_pd_mask(
+            _mm512_cmp_pd_mask(wall, limit, _CMP_LT_OQ), wall, most, _CMP_GT_OQ);
+        most = _mm512_mask_mov_pd(most, sooner, wall);
         where = _mm512_mask_mov_epi64(where, sooner, index);
         index = _mm512_add_epi64(index, _mm512_set1_epi64(EIGHT));
     }
-    _mm512_storeu_pd(ahead->slope, least);
+    _mm512_storeu_pd(ahead->u, most);
     _mm512_storeu_si512(ahead->at, where);
 #else
     for (int a = 0; a < EIGHT; a++) {
-        ahead->slope[a] = INFINITY;
-        ahead->at[a] = 0;
+        ahead->u[a] = end;
+        ahead->at[a] = -1;
     }
-    for (ptrdiff_t first = 0; first < b->padded; first += EIGHT) {
-        double sum[EIGHT], speed[EIGHT], slope[EIGHT];
+    for (ptrdiff_t first = 0; first < padded; first += EIGHT) {
+        double wall[EIGHT];
         for (int a = 0; a < EIGHT; a++) {
-            const double h = b->h[first + a], g = b->g[first + a];
-            sum[a] = h * cosine + g * sine;
-            speed[a] = g * cosine - h * sine;
-        }
-        if (kick != 0 || twins) {
-            for (int a = 0; a < EIGHT; a++) {
-                const int distance = billiard_distance(b, first + a, at);
-                speed[a] = speed[a] + (together + apart * distance);
-                sum[a] = twins && (distance == 0 || distance == b->fan_in) ? 0.0 : sum[a];
+            const ptrdiff_t mu = first + a;
+            double h = sums[mu], g = speeds[mu];
+            if (kick != 0) {
+                const double less = kick * (double)(b->fan_in - 2 * billiard_distance(bits, stride, mu, at, limbs));
+                speeds[mu] = g = g - less;
+                sums[mu] = h = h - u * less;
             }
-        }
-        if (at >= first && at < first + EIGHT)
-            sum[at - first] = 0.0;
-        for (int a = 0; a < EIGHT; a++) {
-            slope[a] = sum[a] == 0.0 ? INFINITY : speed[a] / sum[a];
-            b->h[first + a] = sum[a];
-            b->g[first + a] = speed[a];
+            wall[a] = h / g;
         }
         for (int a = 0; a < EIGHT; a++) {
-            if (slope[a] < ahead->slope[a]) {
-                ahead->slope[a] = slope[a];
+            if (wall[a] < from && wall[a] > ahead->u[a]) {
+                ahead->u[a] = wall[a];
                 ahead->at[a] = first + a;
             }
         }
@@ -212,52 +245,67 @@ INLINE void billiard_pass(billiard_t *b, double cosine, double sine, double kick
 #endif
 }
 
-/* Copies of the loop without what it does not need. */
-static void billiard_turn(billiard_t *b, double cosine, double sine, double kick, ptrdiff_t at, int twins,
-                          ahead_t *ahead)
+/* Copies of the loop: with and without a reflection, and with 64 inputs at most. */
+static void billiard_look(billiard_t *b, double u, double end, double kick, ptrdiff_t at, ahead_t *ahead)
 {
-    if (twins)
-        billiard_pass(b, cosine, sine, kick, at, 1, ahead);
-    else if (kick != 0)
-        billiard_pass(b, cosine, sine, kick, at, 0, ahead);
+    if (kick == 0)
+        billiard_pass(b, u, end, 0, 0, 0, ahead);
+    else if (b->limbs == 1)
+        billiard_pass(b, u, end, kick, at, 1, ahead);
     else
-        billiard_pass(b, cosine, sine, 0.0, at, 0, ahead);
+        billiard_pass(b, u, end, kick, at, b->limbs, ahead);
 }
 
 /* The lane of the wall that is met next. */
 INLINE int billiard_next(const ahead_t *ahead)
 {
 #if defined(__AVX512F__)
-    const __m512d slopes = _mm512_loadu_pd(ahead->slope);
-    return __builtin_ctz(_mm512_cmpeq_pd_mask(slopes, _mm512_set1_pd(_mm512_reduce_min_pd(slopes))) | 1u << EIGHT) % EIGHT;
+    const __m512d u = _mm512_loadu_pd(ahead->u);
+    return __builtin_ctz(_mm512_cmpeq_pd_mask(u, _mm512_set1_pd(_mm512_reduce_max_pd(u))));
 #else
     int next = 0;
     for (int a = 1; a < EIGHT; a++)
-        if (ahead->slope[a] < ahead->slope[next])
+        if (ahead->u[a] > ahead->u[next])
             next = a;
     return next;
 #endif
 }
 
-/* Weights and velocity move on by an angle, then the signs of pattern `at` are added to the velocity, `kick` times. */
-INLINE void billiard_move(billiard_t *b, double cosine, double sine, double kick, ptrdiff_t at)
+/* From the start of a motion to its middle: J and v turn by the angle with this tangent and cosine. */
+static void billiard_halve(billiard_t *b, double tangent, double cosine)
 {
-    for (ptrdiff_t first = 0; first < b->fan_in; first += EIGHT) {
-        const uint64_t bits = b->bits[first / 64 * b->padded + at] >> (first % 64);
+    for (ptrdiff_t k = 0; k < b->fan_in; k++) {
+        const double J = b->J[k], v = b->v[k];
+        b->J[k] = cosine * (J + tangent * v);
+        b->v[k] = cosine * (v - tangent * J);
+    }
+}
+
+/* From there to where it ends if nothing is met. */
+static void billiard_finish(billiard_t *b, double tangent, double cosine)
+{
+    for (ptrdiff_t k = 0; k < b->fan_in; k++)
+        b->J[k] = cosine * (b->J[k] + tangent * b->v[k]);
+}
+
+/* The wall of pattern `at` reflects: J falls by `less` times its signs. */
+INLINE void billiard_reflect(billiard_t *b, double less, ptrdiff_t at)
+{
+    const ptrdiff_t fan_in = b->fan_in, stride = b->stride;
+    const uint64_t *limb = b->bits + at;
+    double *J = b->J;
+    for (ptrdiff_t first = 0; first < fan_in; first += 64, limb += stride) {
+        const ptrdiff_t end = first + 64 < fan_in ? first + 64 : fan_in;
+        uint64_t bits = *limb;
+        for (ptrdiff_t k = first; k < end; k += EIGHT, bits >>= EIGHT) {
 #if defined(__AVX512F__)
-        const __m512d J = _mm512_load_pd(b->J + first), v = _mm512_load_pd(b->v + first);
-        const __m512d cosines = _mm512_set1_pd(cosine), sines = _mm512_set1_pd(sine);
-        const __m512d kicks = _mm512_mask_mov_pd(_mm512_set1_pd(-kick), (__mmask8)bits, _mm512_set1_pd(kick));
-        _mm512_store_pd(b->J + first, _mm512_add_pd(_mm512_mul_pd(J, cosines), _mm512_mul_pd(v, sines)));
-        _mm512_store_pd(b->v + first, _mm512_add_pd(
-            _mm512_sub_pd(_mm512_mul_pd(v, cosines), _mm512_mul_pd(J, sines)), kicks));
+            const __m512d fall = _mm512_mask_mov_pd(_mm512_set1_pd(-less), (__mmask8)bits, _mm512_set1_pd(less));
+            _mm512_store_pd(J + k, _mm512_sub_pd(_mm512_load_pd(J + k), fall));
 #else
-        for (int a = 0; a < EIGHT; a++) {
-            const double J = b->J[first + a], v = b->v[first + a];
-            b->J[first + a] = J * cosine + v * sine;
-            b->v[first + a] = v * cosine - J * sine + (bits >> a & 1 ? kick : -kick);
-        }
+            for (int a = 0; a < EIGHT; a++)
+                J[k + a] -= bits >> a & 1 ? less : -less;
 #endif
+        }
     }
 }
 
@@ -278,14 +326,14 @@ INLINE ptrdiff_t billiard_twins(billiard_t *b, ptrdiff_t at)
     }
     for (ptrdiff_t first = 0; first < b->patterns; first += EIGHT) {
 #if defined(__AVX512VPOPCNTDQ__)
-        const __m512i distance = billiard_distances(b, first, at);
+        const __m512i distance = billiard_distances(b->bits, b->stride, first, at, b->limbs);
         for (uint32_t found = _mm512_testn_epi64_mask(distance, distance)
                  | _mm512_cmpeq_epi64_mask(distance, _mm512_set1_epi64(b->fan_in)); found; found &= found - 1)
             if (first + __builtin_ctz(found) < b->patterns)
                 b->twins[n++] = (int32_t)first + __builtin_ctz(found);
 #else
         for (ptrdiff_t mu = first; mu < first + EIGHT && mu < b->patterns; mu++) {
-            const int distance = billiard_distance(b, mu, at);
+            const int distance = billiard_distance(b->bits, b->stride, mu, at, b->limbs);
             if (distance == 0 || distance == b->fan_in)
                 b->twins[n++] = (int32_t)mu;
         }
@@ -296,26 +344,26 @@ INLINE ptrdiff_t billiard_twins(billiard_t *b, ptrdiff_t at)
     return n;
 }
 
-/* Bit a: h[a] is positive. */
-INLINE uint32_t billiard_signs(const double *h)
+/* Bit a: pattern a is positive at tan t = -u. */
+INLINE uint32_t billiard_signs(const double *h, const double *g, double u)
 {
 #if defined(__AVX512F__)
-    return _mm512_cmp_pd_mask(_mm512_load_pd(h), _mm512_setzero_pd(), _CMP_GE_OQ);
+    return _mm512_cmp_pd_mask(_mm512_load_pd(h), _mm512_mul_pd(_mm512_set1_pd(u), _mm512_load_pd(g)), _CMP_GE_OQ);
 #else
     uint32_t plus = 0;
     for (int a = 0; a < EIGHT; a++)
-        plus |= (uint32_t)(h[a] >= 0) << a;
+        plus |= (uint32_t)(h[a] >= u * g[a]) << a;
     return plus;
 #endif
 }
 
-/* Whether the real sums have the signs that `side` says. */
-INLINE int billiard_agrees(const billiard_t *b)
+/* Whether the sums at tan t = -u have the signs that `side` says. */
+INLINE int billiard_agrees(const billiard_t *b, double u)
 {
     for (ptrdiff_t first = 0; first < b->patterns; first += 64) {
         uint64_t plus = 0;
-        for (int a = 0; a < 64; a += EIGHT)
-            plus |= (uint64_t)billiard_signs(b->h + first + a) << a;
+        for (int a = 0; a < 64 && first + a < b->padded; a += EIGHT)
+            plus |= (uint64_t)billiard_signs(b->h + first + a, b->g + first + a, u) << a;
         const ptrdiff_t left = b->patterns - first;
         if ((plus ^ b->side[first / 64]) & (left < 64 ? ((uint64_t)1 << left) - 1 : ~(uint64_t)0))
             return 0;
@@ -323,18 +371,42 @@ INLINE int billiard_agrees(const billiard_t *b)
     return 1;
 }
 
-/* The same of the weights on the grid, q = rint(J scale): rounding moves a sum by at most c / 2 units. */
-INLINE int billiard_fits(const billiard_t *b, double scale)
+/* Patterns of which rounding may decide, of 64 from `first` on: their sums are within `doubt` at tan t = -u. */
+INLINE uint64_t billiard_doubts(const billiard_t *b, ptrdiff_t first, double u, double doubt)
 {
-    const double doubt = (double)b->fan_in / scale;
-    for (ptrdiff_t mu = 0; mu < b->patterns; mu++) {
-        if (LIKELY(fabs(b->h[mu]) > doubt))
-            continue;
-        int64_t sum = 0;
-        for (ptrdiff_t k = 0; k < b->fan_in; k++)
-            sum += b->bits[k / 64 * b->padded + mu] >> (k % 64) & 1 ? b->q[k] : -b->q[k];
-        if ((sum >= 0) != billiard_bit(b->side, mu))
-            return 0;
+    uint64_t near = 0;
+    for (ptrdiff_t a = 0; a < 64 && first + a < b->padded; a += EIGHT) {
+        const double *h = b->h + first + a, *g = b->g + first + a;
+#if defined(__AVX512F__)
+        const __m512d sum = _mm512_sub_pd(_mm512_load_pd(h), _mm512_mul_pd(_mm512_set1_pd(u), _mm512_load_pd(g)));
+        near |= (uint64_t)_mm512_cmp_pd_mask(_mm512_abs_pd(sum), _mm512_set1_pd(doubt), _CMP_NGT_UQ) << a;
+#else
+        for (int lane = 0; lane < EIGHT; lane++)
+            near |= (uint64_t)!(fabs(h[lane] - u * g[lane]) > doubt) << (a + lane);
+#endif
+    }
+    return near;
+}
+
+INLINE int64_t billiard_grid_sum(const billiard_t *b, ptrdiff_t mu)
+{
+    int64_t sum = 0;
+    for (ptrdiff_t k = 0; k < b->fan_in; k++)
+        sum += b->bits[k / 64 * b->stride + mu] >> (k % 64) & 1 ? b->q[k] : -b->q[k];
+    return sum;
+}
+
+/* Whether the weights at the end, on the grid, q = rint(J scale), have the signs that `side` says: rounding moves a sum
+ * by at most c / 2 units.  `longer`: by how much J is shorter than h - u g. */
+INLINE int billiard_fits(const billiard_t *b, double u, double longer, double scale)
+{
+    const double doubt = longer * (double)b->fan_in / scale;
+    for (ptrdiff_t first = 0; first < b->patterns; first += 64) {
+        for (uint64_t near = billiard_doubts(b, first, u, doubt); near; near &= near - 1) {
+            const ptrdiff_t mu = first + __builtin_ctzll(near);
+            if (mu < b->patterns && (billiard_grid_sum(b, mu) >= 0) != billiard_bit(b->side, mu))
+                return 0;
+        }
     }
     return 1;
 }
@@ -344,7 +416,7 @@ INLINE int billiard_fits(const billiard_t *b, double scale)
 static void billiard_free(billiard_t *b)
 {
     void *const arrays[] = {b->h, b->g, b->bits, b->side, b->first, b->alone, b->cost, b->twins, (void *)b->rows,
-                            b->row_words, b->J, b->v, b->q};
+                            b->J, b->v, b->tables, b->q};
     for (size_t a = 0; a < sizeof arrays / sizeof *arrays; a++)
         free(arrays[a]);
     memset(b, 0, sizeof *b);
@@ -353,28 +425,30 @@ static void billiard_free(billiard_t *b)
 /* Room for one perceptron; 0, or -1 if there is not enough memory. */
 static int billiard_make(billiard_t *b, const machine_t *machine)
 {
-    const size_t words = (size_t)((machine->patterns + 63) / 64), padded = 64 * words;
+    const size_t words = (size_t)((machine->patterns + 63) / 64), stride = 64 * words;
     const size_t fan_in = (size_t)machine->fan_in, limbs = (fan_in + 63) / 64, eights = (fan_in + 7) / 8 * 8;
     memset(b, 0, sizeof *b);
     b->patterns = machine->patterns;
-    b->padded = (ptrdiff_t)padded;
+    b->padded = (machine->patterns + EIGHT - 1) / EIGHT * EIGHT;
+    b->stride = (ptrdiff_t)stride;
     b->fan_in = machine->fan_in;
     b->limbs = (ptrdiff_t)limbs;
-    b->h = allocate(padded, sizeof *b->h);
-    b->g = allocate(padded, sizeof *b->g);
-    b->bits = allocate(limbs * padded, sizeof *b->bits);
+    b->reflection = 2.0 / (double)machine->fan_in;
+    b->h = allocate(stride, sizeof *b->h);
+    b->g = allocate(stride, sizeof *b->g);
+    b->bits = allocate(limbs * stride, sizeof *b->bits);
     b->side = allocate(words, sizeof *b->side);
     b->first = allocate(words, sizeof *b->first);
     b->alone = allocate(words, sizeof *b->alone);
-    b->cost = allocate(padded, sizeof *b->cost);
-    b->twins = allocate(padded, sizeof *b->twins);
+    b->cost = allocate(stride, sizeof *b->cost);
+    b->twins = allocate(stride, sizeof *b->twins);
     b->rows = allocate(fan_in, sizeof *b->rows);
-    b->row_words = allocate(fan_in * words, sizeof *b->row_words);
     b->J = allocate(eights, sizeof *b->J);
     b->v = allocate(eights, sizeof *b->v);
+    b->tables = allocate(eights / 4 * 32, sizeof *b->tables);
     b->q = allocate(fan_in, sizeof *b->q);
-    if (b->h && b->g && b->bits && b->side && b->first && b->alone && b->cost && b->twins && b->rows && b->row_words
-        && b->J && b->v && b->q)
+    if (b->h && b->g && b->bits && b->side && b->first && b->alone && b->cost && b->twins && b->rows
+        && b->J && b->v && b->tables && b->q)
         return 0;
     billiard_free(b);
     return -1;

@@ -637,7 +637,7 @@ static int student_make(student_t *student, int kernel)
     student->flipped = allocate((size_t)machine->patterns, sizeof *student->flipped);
     student->gained = allocate((size_t)machine->patterns, sizeof *student->gained);
     if (make_kernel(student, kernel) == 0 && student->flipped && student->gained
-        && billiard_make(&student->billiard, machine) == 0 && make_team(student) == 0) {
+        && (student->ising || billiard_make(&student->billiard, machine) == 0) && make_team(student) == 0) {
         student->bytes = allocated_bytes;
         return 0;
     }

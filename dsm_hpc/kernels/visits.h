@@ -1,22 +1,34 @@
 /* Visits of perceptrons: all weights of one are moved by a billiard (billiard.h), over what a kernel keeps.
  *
- * Bound: the passes of the billiard, and what the kernel takes to follow the patterns that are met upwards: each at
- * most once in a visit, those that may be met next side by side.
+ * Bound: the passes of the billiard, and what the kernel takes to follow the patterns that are met upwards, each at
+ * most once in a visit (those that may be met next, in the same go: not faster, as half of them are not met).
  */
 #ifndef DSM_VISITS_H
 #define DSM_VISITS_H
 #include "billiard.h"
 #include "student.h"
 
-/* Sign words of neuron j of layer l = 0..L; where there are none, they are put together in `room`. */
-static const uint64_t *sign_row(const student_t *student, ptrdiff_t l, ptrdiff_t j, uint64_t *room)
+/* Sign words of neuron j of layer l = 0..L, where they are kept. */
+INLINE const uint64_t *kept_row(const student_t *student, ptrdiff_t l, ptrdiff_t j)
 {
-    if (IS_DENSE(student->form))
-        return dense_row_signs(DENSE_OF(student), l, j);
-    if (!IS_WORDS(student->form))
-        return events_words(EVENTS_OF(student), l, j);
-    words_row(WORDS_OF(student), l, j, room);
-    return room;
+    return IS_DENSE(student->form) ? dense_row_signs(DENSE_OF(student), l, j) : events_words(EVENTS_OF(student), l, j);
+}
+
+/* Signs of a perceptron, and of its inputs by pattern. */
+static void find_signs(student_t *student, ptrdiff_t l, ptrdiff_t i)
+{
+    const machine_t *machine = &student->machine;
+    billiard_t *b = &student->billiard;
+    if (IS_WORDS(student->form)) {
+        words_row(WORDS_OF(student), l + 1, i, b->first);
+        words_inputs(WORDS_OF(student), l, i, b->bits);
+    } else {
+        memcpy(b->first, kept_row(student, l + 1, i), (size_t)(b->stride / 64) * sizeof *b->first);
+        for (ptrdiff_t k = 0; k < b->fan_in; k++)
+            b->rows[k] = kept_row(student, l, machine->inputs[place_of(machine, l, i, k)]);
+        billiard_take_rows(b);
+    }
+    billiard_fill_up(b);
 }
 
 /* Carries out the first n tasks, then gives the perceptron the weights q on the grid. */
@@ -35,100 +47,80 @@ static void carry_out_visit(student_t *student, const proposal_t *p, ptrdiff_t n
     }
 }
 
-/* A visit: perceptron, and the tangent of half the angle that it moves by. */
+/* A visit: perceptron, and half the angle that it moves by. */
 typedef struct {
     ptrdiff_t l, i;
-    double tangent;
+    double tangent, cosine;
     int64_t most;               /* that it may cost */
 } visit_t;
 
-/* Costs of patterns that nothing is known of yet.  Where nothing may be lost, whether any output flips is enough. */
-static void learn_costs(student_t *student, const visit_t *visit, int n, const int32_t *patterns)
+/* At E = 0, where nothing may be lost, no flip gains anything. */
+INLINE int nothing_gained(const student_t *student, const visit_t *visit)
 {
-    billiard_t *b = &student->billiard;
-    if (student->energy == 0 && visit->most == 0) {
-        flip_t of[EIGHT];
-        uint8_t spoiled[EIGHT];
-        for (int t = 0; t < n; t++)
-            of[t] = (flip_t){(int32_t)visit->l, (int32_t)visit->i, patterns[t]};
-        following[student->form].spoil(student, n, of, spoiled);
-        for (int t = 0; t < n; t++)
-            b->cost[patterns[t]] = spoiled[t];
-        return;
+    return student->energy == 0 && visit->most == 0;
+}
+
+/* Delta E if a pattern flips from its first side.  Where nothing is gained, whether any output flips is enough. */
+static int32_t cost_of(student_t *student, const visit_t *visit, int32_t mu)
+{
+    int32_t *cost = student->billiard.cost + mu;
+    if (*cost != UNKNOWN)
+        return *cost;
+    if (nothing_gained(student, visit)) {
+        const flip_t flip = {(int32_t)visit->l, (int32_t)visit->i, mu};
+        uint8_t spoiled;
+        following[student->form].spoil(student, 1, &flip, &spoiled);
+        return *cost = spoiled;
     }
     const proposal_t p = {.l = visit->l, .i = visit->i};
-    memcpy(student->flipped, patterns, (size_t)n * sizeof *patterns);
-    following[student->form].evaluate(student, &p, 0, n);
-    for (int t = 0; t < n; t++)
-        b->cost[patterns[t]] = student->gained[t];
+    student->flipped[0] = mu;
+    following[student->form].evaluate(student, &p, 0, 1);
+    return *cost = student->gained[0];
 }
 
-/* Learns what the next wall costs; in the same go the first of each other lane. */
-static void learn_ahead(student_t *student, const visit_t *visit, const ahead_t *ahead)
+/* Whether the wall of pattern `at` reflects.  If not, its twins flip with it. */
+INLINE int reflects(student_t *student, const visit_t *visit, ptrdiff_t at, int64_t *spent)
 {
     billiard_t *b = &student->billiard;
-    int32_t patterns[EIGHT];
-    int n = 0;
-    for (int a = 0; a < EIGHT; a++)
-        if (ahead->slope[a] < INFINITY && ahead->at[a] < b->patterns && b->cost[ahead->at[a]] == UNKNOWN)
-            patterns[n++] = (int32_t)ahead->at[a];
-    learn_costs(student, visit, n, patterns);
-}
-
-/* Delta E if the first n of the twins flip from where they are. */
-static int64_t wall_cost(student_t *student, const visit_t *visit, ptrdiff_t n)
-{
-    billiard_t *b = &student->billiard;
+    if (nothing_gained(student, visit) && cost_of(student, visit, (int32_t)at))
+        return 1;
+    const ptrdiff_t n = billiard_twins(b, at);
     int64_t cost = 0;
     for (ptrdiff_t a = 0; a < n; a++) {
-        const int32_t mu = b->twins[a];
-        if (b->cost[mu] == UNKNOWN)
-            learn_costs(student, visit, 1, &mu);
-        cost += billiard_bit(b->side, mu) == billiard_bit(b->first, mu) ? b->cost[mu] : -b->cost[mu];
+        const int32_t mu = b->twins[a], from_first = cost_of(student, visit, mu);
+        cost += billiard_bit(b->side, mu) == billiard_bit(b->first, mu) ? from_first : -from_first;
     }
-    return cost;
+    if (*spent + cost > visit->most)
+        return 1;
+    *spent += cost;
+    for (ptrdiff_t a = 0; a < n; a++)
+        b->side[b->twins[a] / 64] ^= (uint64_t)1 << (b->twins[a] % 64);
+    return 0;
 }
 
 /* The motion; 0 if it is not to be made. */
 static int run_billiard(student_t *student, const visit_t *visit)
 {
     billiard_t *b = &student->billiard;
-    const double square = visit->tangent * visit->tangent;
-    double cosine = (1 - square) / (1 + square), sine = 2 * visit->tangent / (1 + square);     /* of the angle left */
+    const double end = -visit->tangent;
+    double u = visit->tangent;
     int64_t spent = 0;
     ahead_t ahead;
-    billiard_turn(b, 1, 0, 0, -1, 0, &ahead);
+    billiard_look(b, u, end, 0, 0, &ahead);
     for (int walls = 0; walls < MOST_WALLS; walls++) {
         const int next = billiard_next(&ahead);
-        const double cotangent = -ahead.slope[next];
         const ptrdiff_t at = ahead.at[next];
-        if (!(cotangent * sine > cosine)) {
-            billiard_move(b, cosine, sine, 0, 0);
-            for (ptrdiff_t mu = 0; mu < b->padded; mu++)
-                b->h[mu] = b->h[mu] * cosine + b->g[mu] * sine;
+        if (at < 0)
             return 1;
-        }
-        const double s = 1 / sqrt(1 + cotangent * cotangent), c = cotangent * s, before = cosine;
-        const double g = b->g[at] * c - b->h[at] * s;
+        const double g = b->g[at];
         double kick = 0;
-        ptrdiff_t n = 1;
-        cosine = before * c + sine * s;
-        sine = sine * c - before * s;
-        if (billiard_bit(b->side, at) == (g < 0)) {     /* else rounding has put it beyond its wall: it comes back */
-            n = billiard_twins(b, at);
-            if (b->cost[at] == UNKNOWN)
-                learn_ahead(student, visit, &ahead);
-            const int64_t cost = wall_cost(student, visit, n);
-            if (spent + cost > visit->most) {
-                kick = -2.0 * g / (double)b->fan_in;
-            } else {
-                spent += cost;
-                for (ptrdiff_t a = 0; a < n; a++)
-                    b->side[b->twins[a] / 64] ^= (uint64_t)1 << (b->twins[a] % 64);
-            }
+        u = ahead.u[next];
+        /* where the sides are not those, rounding has put it beyond its wall: it comes back */
+        if (billiard_bit(b->side, at) == (g < 0) && reflects(student, visit, at, &spent)) {
+            kick = g * b->reflection;
+            billiard_reflect(b, (u - end) * visit->cosine * kick, at);
         }
-        billiard_move(b, c, s, kick, at);
-        billiard_turn(b, c, s, kick, at, n > 1 || at == 0, &ahead);       /* what fills up: copies of pattern 0 */
+        billiard_look(b, u, end, kick, at, &ahead);
     }
     return 0;
 }
@@ -138,21 +130,21 @@ static void set_up_billiard(student_t *student, const visit_t *visit, const doub
 {
     const machine_t *machine = &student->machine;
     billiard_t *b = &student->billiard;
-    const ptrdiff_t words = b->padded / 64, place = place_of(machine, visit->l, visit->i, 0);
-    memcpy(b->J, student->J + place, (size_t)b->fan_in * sizeof *b->J);
+    const size_t words = (size_t)(b->stride / 64);
+    find_signs(student, visit->l, visit->i);
+    memcpy(b->side, b->first, words * sizeof *b->side);
+    memset(b->alone, 0, words * sizeof *b->alone);
+    /* at E = 0 any flip of the last layer is an error */
+    const int32_t cost = visit->l == machine->depth - 1 && nothing_gained(student, visit) ? 1 : UNKNOWN;
+    for (ptrdiff_t mu = 0; mu < b->patterns; mu++)
+        b->cost[mu] = cost;
+    memcpy(b->J, student->J + place_of(machine, visit->l, visit->i, 0), (size_t)b->fan_in * sizeof *b->J);
     memcpy(b->v, velocity, (size_t)b->fan_in * sizeof *b->v);
-    for (ptrdiff_t k = b->fan_in; k % EIGHT; k++)
+    for (ptrdiff_t k = b->fan_in; k % EIGHT; k++)       /* reflections have left something there */
         b->J[k] = b->v[k] = 0;
-    for (ptrdiff_t k = 0; k < b->fan_in; k++)
-        b->rows[k] = sign_row(student, visit->l, machine->inputs[place + k], b->row_words + k * words);
-    const uint64_t *side = sign_row(student, visit->l + 1, visit->i, b->first);
-    if (side != b->first)
-        memcpy(b->first, side, (size_t)words * sizeof *side);
-    memcpy(b->side, b->first, (size_t)words * sizeof *b->side);
-    memset(b->alone, 0, (size_t)words * sizeof *b->alone);
-    for (ptrdiff_t mu = 0; mu < b->padded; mu++)
-        b->cost[mu] = UNKNOWN;
+    billiard_halve(b, visit->tangent, visit->cosine);
     billiard_aim(b);
+    billiard_finish(b, visit->tangent, visit->cosine);
 }
 
 /* Weights on the grid and the sum of their absolute values. */
@@ -174,7 +166,7 @@ static void settle_visit(student_t *student, const visit_t *visit, int64_t absol
     billiard_t *b = &student->billiard;
     const proposal_t p = {.l = visit->l, .i = visit->i, .absolute_sum = absolute_sum};
     ptrdiff_t n = 0;
-    for (ptrdiff_t w = 0; w < b->padded / 64; w++)
+    for (ptrdiff_t w = 0; w < b->stride / 64; w++)
         for (uint64_t left = b->side[w] ^ b->first[w]; left; left &= left - 1)
             student->flipped[n++] = (int32_t)(64 * w) + __builtin_ctzll(left);
     for (ptrdiff_t first = 0; first < n; first += BATCH)
@@ -193,16 +185,17 @@ static ptrdiff_t student_visit(student_t *student, const visits_t *visits)
     billiard_t *b = &student->billiard;
     for (ptrdiff_t t = 0; t < visits->count; t++) {
         const ptrdiff_t perceptron = (ptrdiff_t)visits->perceptrons[t];
-        const visit_t visit = {perceptron / width, perceptron % width, visits->tangents[t],
+        const double tangent = visits->tangents[t], cosine = 1 / sqrt(1 + tangent * tangent);
+        const visit_t visit = {perceptron / width, perceptron % width, tangent, cosine,
                                visits->thresholds ? visits->thresholds[t] : 0};
         set_up_billiard(student, &visit, visits->velocities + t * fan_in);
         student->proposed[visit.l] += fan_in;
-        if (!billiard_agrees(b) || !run_billiard(student, &visit) || !billiard_agrees(b))
+        if (!billiard_agrees(b, tangent) || !run_billiard(student, &visit) || !billiard_agrees(b, -tangent))
             continue;
         const int64_t absolute_sum = put_on_grid(b, student->scale);
         if (absolute_sum < 0 || absolute_sum > INT32_MAX)
             return t;
-        if (!billiard_fits(b, student->scale))
+        if (!billiard_fits(b, -tangent, 1 / cosine, student->scale))
             continue;
         settle_visit(student, &visit, absolute_sum);
         student->accepted[visit.l] += fan_in;

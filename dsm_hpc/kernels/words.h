@@ -848,6 +848,38 @@ INLINE void words_row(const words_t *words, ptrdiff_t l, ptrdiff_t i, uint64_t *
     }
 }
 
+/* Signs of the inputs of perceptron i of layer l by pattern, bit k: input k; there are at most 64. */
+static void words_inputs(const words_t *words, ptrdiff_t l, ptrdiff_t i, uint64_t *bits)
+{
+    const machine_t *machine = words->machine;
+    const ptrdiff_t fan_in = machine->fan_in, patterns = machine->patterns;
+    const int32_t *inputs = machine->inputs + place_of(machine, l, i, 0);
+    const uint64_t *const low = words->low + l * words->stride;
+    const uint64_t *const high = words->high ? words->high + l * words->stride : NULL;
+#if defined(__AVX512F__)        /* every processor that has it takes bits out of a word in three cycles */
+    word_t read = {0, 0};
+    int ascending = 1;
+    for (ptrdiff_t k = 0; k < fan_in; k++) {
+        ascending &= k == 0 || inputs[k] > inputs[k - 1];
+        read = xor_words(read, one_bit(inputs[k]));
+    }
+    if (ascending) {
+        const int of_low = __builtin_popcountll(read.low);
+        for (ptrdiff_t mu = 0; mu < patterns; mu++)
+            bits[mu] = _pext_u64(low[mu], read.low);
+        for (ptrdiff_t mu = 0; read.high && mu < patterns; mu++)
+            bits[mu] |= _pext_u64(high[mu], read.high) << of_low;
+        return;
+    }
+#endif
+    memset(bits, 0, (size_t)patterns * sizeof *bits);
+    for (ptrdiff_t k = 0; k < fan_in; k++) {
+        const uint64_t *const word = inputs[k] < 64 ? low : high;
+        for (ptrdiff_t mu = 0; mu < patterns; mu++)
+            bits[mu] |= (word[mu] >> (inputs[k] % 64) & 1) << k;
+    }
+}
+
 /* Sign words [0..L][N][W]. */
 static void words_signs(const words_t *words, uint64_t *signs)
 {

@@ -31,9 +31,20 @@ def turns(moves: tuple[Move, ...], start: int, stop: int) -> Iterator[tuple[Move
         yield next(move for move, end in zip(moves, ends, strict=True) if place < end or end == ends[-1]), 1
 
 
+WIDEST, REACH = 0.9, 3.0
+"""Measured (docs/moves.md): the walls of M patterns are about c / M apart, and what a visit costs grows with
+their number; where they are far apart, farther than this brings nothing."""
+
+
+def _angle(student: Student) -> float:
+    """How far billiards turn if nobody says so."""
+    _, _, fan_in, patterns = student.shape
+    return min(WIDEST, REACH * fan_in / patterns)
+
+
 def make(student: Student, stream: np.random.BitGenerator, move: Move, beta: float, sweeps: int) -> None:
     """Sweeps of one move."""
     if isinstance(move, BilliardMove):
-        student.billiard(stream, beta, move.angle, sweeps)
+        student.billiard(stream, beta, move.angle or _angle(student), sweeps)
     else:
         student.sweep(stream, beta, move.step, sweeps)
