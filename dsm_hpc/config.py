@@ -210,8 +210,8 @@ PAPER: tuple[Move, ...] = (WeightMove(kind="weight"),)
 """The published dynamics."""
 
 FAST: tuple[Move, ...] = (
-    BilliardMove(kind="billiard", share=0.95),
-    WeightMove(kind="weight", share=0.05),
+    BilliardMove(kind="billiard", share=0.98),
+    WeightMove(kind="weight", share=0.02),
 )
 """What equilibrates fastest (benchmarks/moves.py); Gaussian weights only.  Single weights, now and then, free
 a perceptron with a sign that only the rounding of its weights decides: the billiard leaves it alone."""

@@ -67,8 +67,8 @@ def kernel_bytes(kernel: str, depth: int, width: int, fan_in: int, train: int, t
 
 
 def _billiard_bytes(fan_in: int, train: int) -> int:
-    words = _words(train)
-    return words * (64 * (24 + 8 * ceil(fan_in / 64)) + 24 + 8 * fan_in) + 28 * fan_in
+    patterns = _words(train) * (64 * (24 + 8 * ceil(fan_in / 64)) + 24)
+    return patterns + 12 * fan_in + 640 * ceil(fan_in / 8)
 
 
 def _words_bytes(width: int, fan_in: int, depth: int, train: int, gathered: bool) -> int:
@@ -87,13 +87,11 @@ def _words_bytes(width: int, fan_in: int, depth: int, train: int, gathered: bool
 
 
 def _dense_bytes(width: int, depth: int, train: int) -> int:
-    vectors, words = ceil(width / 16), _words(train)
-    stride = 64 * (vectors | 1)
-    rows = 4 * depth * width * 64 * words + 4 * depth * width * 16
-    above = (depth - 1) * (train + width) * stride
+    neurons, words = 32 * ceil(width / 32), _words(train)
+    rows = 4 * depth * width * (64 * words + 16)
+    above = (depth - 1) * neurons * (4 * ceil(train / 2) + 6 * width)  # by pattern; columns
     signs = 8 * (depth + 1) * width * words + 16 * train + 16 * depth * width
-    tasks = train * (depth * 64 * vectors + 16 * (depth + 1) + 4)
-    return rows + above + signs + tasks
+    return rows + above + signs + train * (16 * depth + 4)
 
 
 def _events_bytes(width: int, fan_in: int, depth: int, train: int) -> int:

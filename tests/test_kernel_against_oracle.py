@@ -165,12 +165,12 @@ def test_weights_of_any_size(size, width, kind):
     run_both(student, machine, 0.5, 0.5, 1, seed=32)
 
 
-@pytest.mark.parametrize(("kind", "fan_in"), [("full", 20), ("sparse", 5)])
-def test_weights_that_grow(kind, fan_in):
+@pytest.mark.parametrize(("width", "fan_in"), [(20, 20), (20, 5), (70, 70)])
+def test_weights_that_grow(width, fan_in):
     """At beta = 0 small weights grow to the size of the prior, and the rounding of sums with them."""
     rng = np.random.default_rng(33)
-    wiring = oracle.draw_wiring(rng, 2, 20, fan_in, kind)
-    inputs, targets = oracle.draw_signs(rng, 5, 20), oracle.draw_signs(rng, 5, 20)
+    wiring = oracle.draw_wiring(rng, 2, width, fan_in, "full" if fan_in == width else "sparse")
+    inputs, targets = oracle.draw_signs(rng, 5, width), oracle.draw_signs(rng, 5, width)
     student, machine = pair(wiring, 1e-3 * rng.standard_normal(wiring.shape), inputs, targets, False)
     run_both(student, machine, 0.0, 2.0, 5, seed=34)
 

@@ -2,16 +2,20 @@
  * by adding the columns of weights above the neurons that flip.
  *
  * A proposal flips one neuron, so that the first layer above it has one changed input, the next about six of a
- * hundred, then 16, then 26: fewer additions than a layer computed anew from all its inputs takes (words.h), and
- * no rounding.  Nothing is written while a proposal is evaluated; what an accepted one stores is kept in scratch.
+ * hundred, then 16, then 26: fewer additions than a layer computed anew from all its inputs takes (words.h).
+ * Nothing is written while a proposal is evaluated but which perceptrons flip.
  *
- *   pre-activations   twice: by pattern, to add columns to, and by perceptron, for its row.
- *   columns           [layer][neuron below][perceptron] 2q: what a flip of the neuron adds to the layer.
+ *   pre-activations   by perceptron, for its row: exact.  By pattern, to add columns to: 16 bits, rounded down to
+ *                     2^shift, so that their signs are right.
+ *   columns           [layer][neuron below][perceptron] 2q: what a flip of the neuron adds to the layer.  Exact, for what
+ *                     an accepted proposal stores, and to the nearest multiple of 2^shift, for what is evaluated.
  *   signs             [layer][neuron], a bit for each pattern: what the inputs of a row are.
  *
- * Bounds.  Layer above: a vector from L1 or L2 (a layer's columns: 4 N^2 bytes) for each flipped neuron and 16
- * perceptrons, and N/16 lines from L2 or L3 (both copies: 8 L N M bytes).  Row: M/16 lines, or four where a sentinel
- * flips.  An accepted proposal writes a line for each pattern, and one for each task, layer and perceptron.
+ * Exact: the sign of a sum that rounding could have changed (one of some hundred) is found from the exact integers.
+ *
+ * Bounds.  Layer above: a vector from L1 or L2 (a layer's columns: 2 N^2 bytes) for each flipped neuron and 32
+ * perceptrons, and N/32 lines from L2 (2 L N M bytes).  Row: M/16 lines, or four where a sentinel flips.  An accepted
+ * proposal writes a line for each pattern, and one for each task, layer and perceptron.
  */
 #ifndef DSM_DENSE_H
 #define DSM_DENSE_H
@@ -19,40 +23,44 @@
 
 enum {
     DENSE_WIDTH = 128,              /* most neurons per layer */
-    DENSE_BLOCK = 16,               /* neurons in a vector of the widest level */
-    DENSE_LINE = 16,                /* patterns in a cache line */
-    DENSE_PARTS = DENSE_BLOCK / LANES,      /* vectors in a block */
-    DENSE_CHUNK = DENSE_WIDTH / DENSE_BLOCK / DENSE_PARTS,  /* blocks in eight registers */
+    DENSE_BLOCK = 32,               /* neurons in a vector of the widest level */
+    DENSE_HALF = 16,                /* neurons of a pattern in a cache line */
+    DENSE_LINE = 16,                /* patterns in a cache line of a row */
+    DENSE_PARTS = DENSE_BLOCK / SHORTS,     /* vectors in a block */
+    DENSE_CHUNK = 8 / DENSE_PARTS,  /* blocks in eight registers */
+    DENSE_SPARE = 128,              /* of the 16 bits, for rounding: at most 128 columns, a half each */
 };
 
 /* A bit for each neuron of a layer. */
-typedef struct { _Alignas(16) uint16_t of[DENSE_WIDTH / DENSE_BLOCK]; } dense_bits_t;
+typedef struct { _Alignas(16) uint32_t of[DENSE_WIDTH / DENSE_BLOCK]; } dense_bits_t;
 
 /* The neurons of a layer that flip in a pattern: the offset of the neuron's column, with the sign bit set if it
  * becomes -1.  The list has room for a whole vector beyond the last. */
 typedef struct {
     int32_t count;
-    int32_t of[DENSE_WIDTH + DENSE_BLOCK];
+    int32_t of[DENSE_WIDTH + DENSE_LINE];
 } dense_front_t;
 
 typedef struct {
     const machine_t *machine;
-    ptrdiff_t vectors, words;       /* ceil(N / 16), ceil(M / 64) */
+    ptrdiff_t blocks, words;        /* ceil(N / 32), ceil(M / 64) */
     ptrdiff_t stride;               /* patterns from one row to the next: odd in cache lines */
+    int shift;                      /* what is followed is rounded to 2^shift */
     int32_t *rows;                  /* [l][perceptron][stride] pre-activations */
-    int32_t *by_pattern;            /* the same, [l = 1..L-1][pattern][perceptron]; zero where there is no perceptron */
-    int32_t *columns;               /* [l = 1..L-1][neuron below][perceptron] 2q; zero where there is no perceptron */
+    int16_t *by_pattern;            /* the same, rounded, [l = 1..L-1][pattern][perceptron]; 0 where there is none */
+    int32_t *columns;               /* [l = 1..L-1][neuron below][perceptron] 2q; 0 where there is none */
+    int16_t *rounded;               /* the same, rounded */
+    dense_bits_t valid;             /* neurons that there are */
     uint64_t *signs;                /* [0..L][neuron][words] */
     dense_bits_t *targets;          /* [pattern]; 1 where there is no neuron, as h = 0 counts as +1 */
     int32_t *sentinels;             /* [l][i][SENTINELS]: patterns that are likely to flip */
     /* scratch: what the tasks of a proposal change, for the commit */
-    int32_t *after;                 /* [task][layer][16 vectors] pre-activations */
     dense_bits_t *turned;           /* [task][layer] perceptrons that flip */
     int32_t *top;                   /* [task] the last layer of pre-activations that change */
 } dense_t;
 
-/* Functions that take `vectors` = ceil(N / 16) have a copy for each: strides and loops of known length. */
-#define DENSE_STRIDE(vectors) (((vectors) | 1) * DENSE_BLOCK)   /* int32 from column to column: odd in cache lines */
+/* Functions that take `blocks` = ceil(N / 32) have a copy for each: strides and loops of known length. */
+#define DENSE_STRIDE(blocks) ((blocks) * DENSE_BLOCK)   /* perceptrons from column to column and from pattern to pattern */
 
 /* ----------------------------------------------------------------------------------------- where things are */
 
@@ -62,15 +70,36 @@ INLINE int32_t *dense_value(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_
     return d->rows + (l * d->machine->width + i) * d->stride + mu;
 }
 
-/* All perceptrons of layer l > 0 in pattern mu. */
-INLINE int32_t *dense_pattern(const dense_t *d, ptrdiff_t l, ptrdiff_t mu, int vectors)
+/* The first perceptron of layer l > 0 in pattern mu, rounded.  A cache line has 16 perceptrons of two patterns: what
+ * changes a perceptron in all of them writes half as many lines. */
+INLINE int16_t *dense_pattern(const dense_t *d, ptrdiff_t l, ptrdiff_t mu, int blocks)
 {
-    return d->by_pattern + ((l - 1) * d->machine->patterns + mu) * DENSE_STRIDE(vectors);
+    const ptrdiff_t pairs = (d->machine->patterns + 1) / 2;
+    return d->by_pattern + 2 * ((l - 1) * pairs + mu / 2) * DENSE_STRIDE(blocks) + mu % 2 * DENSE_HALF;
 }
 
-INLINE int32_t *dense_column(const dense_t *d, ptrdiff_t l, ptrdiff_t below, int vectors)
+/* From there to perceptron i. */
+INLINE ptrdiff_t dense_place(ptrdiff_t i)
 {
-    return d->columns + ((l - 1) * d->machine->width + below) * DENSE_STRIDE(vectors);
+    return i / DENSE_HALF * DENSE_BLOCK + i % DENSE_HALF;
+}
+
+/* Vector v of what begins there. */
+INLINE shorts_t dense_load_vector(const int16_t *pattern, int v)
+{
+#if BYTES == 64
+    return (shorts_t)_mm512_inserti64x4(
+        _mm512_castsi256_si512(_mm256_load_si256((const __m256i *)(pattern + 2 * v * DENSE_BLOCK))),
+        _mm256_load_si256((const __m256i *)(pattern + (2 * v + 1) * DENSE_BLOCK)), 1);
+#else
+    return load_shorts(pattern + dense_place(v * SHORTS));
+#endif
+}
+
+/* Where the column of a neuron below layer l > 0 begins, in `columns` and in `rounded`. */
+INLINE ptrdiff_t dense_column(const dense_t *d, ptrdiff_t l, ptrdiff_t below, int blocks)
+{
+    return ((l - 1) * d->machine->width + below) * DENSE_STRIDE(blocks);
 }
 
 INLINE uint64_t *dense_row_signs(const dense_t *d, ptrdiff_t l, ptrdiff_t i)
@@ -81,11 +110,6 @@ INLINE uint64_t *dense_row_signs(const dense_t *d, ptrdiff_t l, ptrdiff_t i)
 INLINE int32_t *dense_sentinels(const dense_t *d, ptrdiff_t l, ptrdiff_t i)
 {
     return d->sentinels + (l * d->machine->width + i) * SENTINELS;
-}
-
-INLINE int32_t *dense_after(const dense_t *d, ptrdiff_t task, ptrdiff_t l, int vectors)
-{
-    return d->after + (task * d->machine->depth + l) * vectors * DENSE_BLOCK;
 }
 
 INLINE ptrdiff_t dense_input(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k)
@@ -100,158 +124,176 @@ INLINE int dense_is_plus(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t m
 
 /* ------------------------------------------------------------------------------- a layer in one pattern */
 
-INLINE void dense_prefetch_layer(const dense_t *d, ptrdiff_t l, ptrdiff_t mu, int blocks, int vectors)
+INLINE void dense_prefetch_layer(const dense_t *d, ptrdiff_t l, ptrdiff_t mu, int blocks)
 {
-    const int32_t *pattern = dense_pattern(d, l, mu, vectors);
+    const int16_t *pattern = dense_pattern(d, l, mu, blocks);
 #pragma GCC unroll 8
-    for (int b = 0; b < blocks; b++)
-        __builtin_prefetch(pattern + b * DENSE_BLOCK);
+    for (int half = 0; half < 2 * blocks; half++)
+        __builtin_prefetch(pattern + half * DENSE_BLOCK);
 }
 
-/* Adds the columns of a front to `blocks` blocks of perceptrons.  One loop for both signs, for the sake of the
+/* Adds the rounded columns of a front to `some` blocks of perceptrons.  One loop for both signs, for the sake of the
  * branch predictor: -x = ~x + 1. */
-INLINE void dense_add_columns(const int32_t *columns, const dense_front_t *front, int blocks, lanes_t *h)
+INLINE void dense_add_columns(const int16_t *columns, const dense_front_t *front, int some, shorts_t *h)
 {
-    lanes_t lowered = {};
+    int lowered = 0;
     for (const int32_t *flip = front->of, *end = flip + front->count; flip < end; flip++) {
-        const int32_t *column = columns + (*flip & INT32_MAX);
-        const lanes_t minus = ((lanes_t){} + *flip) >> 31;
+        const int16_t *column = columns + (*flip & INT32_MAX);
+        const shorts_t minus = (shorts_t){} + (int16_t)(*flip >> 31);
         __asm__ volatile("" : "+r"(column));     /* one pointer, with displacements */
-        lowered += minus;
+        lowered += *flip < 0;
 #pragma GCC unroll 8
-        for (int v = 0; v < blocks * DENSE_PARTS; v++)
-            h[v] += load_lanes(column + v * LANES) ^ minus;
+        for (int v = 0; v < some * DENSE_PARTS; v++)
+            h[v] += load_shorts(column + v * SHORTS) ^ minus;
     }
 #pragma GCC unroll 8
-    for (int v = 0; v < blocks * DENSE_PARTS; v++)
-        h[v] -= lowered;
+    for (int v = 0; v < some * DENSE_PARTS; v++)
+        h[v] += (int16_t)lowered;
 }
 
 /* Which of a block of perceptrons are negative. */
-INLINE uint16_t dense_negative(const lanes_t *h)
+INLINE uint32_t dense_negative(const shorts_t *h)
 {
     uint32_t negative = 0;
     for (int part = 0; part < DENSE_PARTS; part++)
-        negative |= negative_lanes(h[part]) << (part * LANES);
-    return (uint16_t)negative;
+        negative |= negative_shorts(h[part]) << (part * SHORTS % 32);
+    return negative;
 }
 
-/* Appends the flips of at most four blocks from `block` on to a list of `count`; returns the new count. */
-INLINE int32_t dense_append(int32_t *list, int32_t count, int block, uint64_t flipped, uint64_t minus, int vectors)
+/* Which may have the wrong sign after so many columns: a sum, rounded down, is less than 1 too low, each column at most
+ * 1/2 too low or too high.  Ising weights are not rounded. */
+INLINE uint32_t dense_doubtful(const dense_t *d, const shorts_t *h, int columns)
 {
-    for (; flipped; flipped &= flipped - 1) {
-        const int b = __builtin_ctzll(flipped);
-        list[count++] = (block * DENSE_BLOCK + b) * DENSE_STRIDE(vectors) | (int32_t)((uint32_t)(minus >> b) << 31);
+    const int16_t slack = (int16_t)(d->shift ? (columns + 1) / 2 : 0);
+    const shorts_t window = (shorts_t){} + (int16_t)(2 * slack);
+    uint32_t doubtful = 0;
+    for (int part = 0; part < DENSE_PARTS; part++)
+        doubtful |= near_zero(h[part], slack, window) << (part * SHORTS % 32);
+    return doubtful;
+}
+
+/* Of a block: `minus`, corrected from the exact integers where it is in doubt. */
+static __attribute__((noinline)) uint32_t dense_settle(const dense_t *d, ptrdiff_t q, ptrdiff_t mu, int block,
+                                                       const dense_front_t *front, uint32_t minus, uint32_t doubtful)
+{
+    const int32_t *columns = d->columns + dense_column(d, q, 0, (int)d->blocks);
+    for (; doubtful; doubtful &= doubtful - 1) {
+        const int b = __builtin_ctz(doubtful);
+        const ptrdiff_t i = block * DENSE_BLOCK + b;
+        int32_t h = *dense_value(d, q, i, mu);
+        for (int32_t a = 0; a < front->count; a++) {
+            const int32_t sign = front->of[a] >> 31;
+            h += (columns[(front->of[a] & INT32_MAX) + i] ^ sign) - sign;
+        }
+        minus = (minus & ~((uint32_t)1 << b)) | (uint32_t)(h < 0) << b;
     }
+    return minus;
+}
+
+/* Appends the flips of a block to a list of `count`; returns the new count. */
+INLINE int32_t dense_append(int32_t *list, int32_t count, int block, uint32_t flipped, uint32_t minus, int blocks)
+{
+#if defined(__AVX512F__)        /* without a branch */
+    const lanes_t lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; half++) {
+        const __mmask16 some = (__mmask16)(flipped >> (16 * half)), down = (__mmask16)(minus >> (16 * half));
+        const __m512i raised = (__m512i)((lane + (block * DENSE_BLOCK + 16 * half)) * DENSE_STRIDE(blocks));
+        const __m512i all = _mm512_mask_or_epi32(raised, down, raised, _mm512_set1_epi32(INT32_MIN));
+        _mm512_storeu_si512(list + count, _mm512_maskz_compress_epi32(some, all));
+        count += __builtin_popcount(some);
+    }
+#else
+    for (; flipped; flipped &= flipped - 1) {
+        const int b = __builtin_ctz(flipped);
+        list[count++] = (block * DENSE_BLOCK + b) * DENSE_STRIDE(blocks) | (int32_t)((minus >> b) << 31);
+    }
+#endif
     return count;
 }
 
-#if defined(__AVX512F__)
-/* The same for one block, without a branch. */
-INLINE int32_t dense_append_block(int32_t *list, int32_t count, int block, __mmask16 flipped, __mmask16 minus,
-                                  int vectors)
+/* `some` blocks of perceptrons of layer q in a pattern, from `block` on, when the inputs of `now` flip: which ones flip
+ * and which ones are then -1.  Appends the flips to `next`, where not NULL. */
+INLINE void dense_cross_blocks(const dense_t *d, ptrdiff_t q, ptrdiff_t mu, int block, int some,
+                               const dense_front_t *now, dense_front_t *next, dense_bits_t *flipped,
+                               dense_bits_t *minus, int blocks)
 {
-    const lanes_t lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    const __m512i raised = (__m512i)((lane + block * DENSE_BLOCK) * DENSE_STRIDE(vectors));
-    const __m512i all = _mm512_mask_or_epi32(raised, minus, raised, _mm512_set1_epi32(INT32_MIN));
-    _mm512_storeu_si512(list + count, _mm512_maskz_compress_epi32(flipped, all));
-    return count + __builtin_popcount(flipped);
-}
-#endif
-
-/* `blocks` blocks of perceptrons of layer q in a pattern, when the inputs of `now` flip: which ones flip and which
- * ones are then -1.  Appends the flips to `next` and stores the new pre-activations in `kept`, where not NULL. */
-INLINE void dense_cross_blocks(const dense_t *d, ptrdiff_t q, ptrdiff_t mu, int block, int blocks,
-                               const dense_front_t *now, dense_front_t *next, int32_t *kept,
-                               dense_bits_t *flipped, dense_bits_t *minus, int vectors)
-{
-    const int32_t *pattern = dense_pattern(d, q, mu, vectors) + block * DENSE_BLOCK;
-    lanes_t h[DENSE_CHUNK * DENSE_PARTS];
-    uint16_t before[DENSE_CHUNK];
+    const int16_t *pattern = dense_pattern(d, q, mu, blocks) + 2 * block * DENSE_BLOCK;
+    shorts_t h[DENSE_CHUNK * DENSE_PARTS];
+    uint32_t before[DENSE_CHUNK];
     int32_t count = next ? next->count : 0;     /* in a register: the list could alias it */
 #pragma GCC unroll 8
-    for (int b = 0; b < blocks; b++) {
+    for (int b = 0; b < some; b++) {
 #pragma GCC unroll 4
         for (int v = b * DENSE_PARTS; v < (b + 1) * DENSE_PARTS; v++)
-            h[v] = load_lanes(pattern + v * LANES);
+            h[v] = dense_load_vector(pattern, v);
         before[b] = dense_negative(h + b * DENSE_PARTS);
     }
-    dense_add_columns(dense_column(d, q, 0, vectors) + block * DENSE_BLOCK, now, blocks, h);
-    if (kept)
+    dense_add_columns(d->rounded + dense_column(d, q, 0, blocks) + block * DENSE_BLOCK, now, some, h);
 #pragma GCC unroll 8
-        for (int v = 0; v < blocks * DENSE_PARTS; v++)
-            memcpy(kept + block * DENSE_BLOCK + v * LANES, &h[v], sizeof h[v]);
-    uint64_t all_turned = 0, all_after = 0;     /* but AVX-512 lists block by block */
-#pragma GCC unroll 8
-    for (int b = 0; b < blocks; b++) {
-        const uint16_t after = dense_negative(h + b * DENSE_PARTS);
-#if defined(__AVX512F__)
-        const uint16_t turned = _kxor_mask16(before[b], after);     /* stays a mask */
+    for (int b = 0; b < some; b++) {
+        uint32_t after = dense_negative(h + b * DENSE_PARTS);
+        const uint32_t doubtful = dense_doubtful(d, h + b * DENSE_PARTS, now->count) & d->valid.of[block + b];
+        if (UNLIKELY(doubtful))
+            after = dense_settle(d, q, mu, block + b, now, after, doubtful);
+        const uint32_t turned = before[b] ^ after;
         if (next)
-            count = dense_append_block(next->of, count, block + b, turned, after, vectors);
-#else
-        const uint16_t turned = before[b] ^ after;
-        all_turned |= (uint64_t)turned << (b * DENSE_BLOCK);
-        all_after |= (uint64_t)after << (b * DENSE_BLOCK);
-#endif
-        if (minus) {
+            count = dense_append(next->of, count, block + b, turned, after, blocks);
+        if (minus)
             minus->of[block + b] = after;
+        if (flipped)
             flipped->of[block + b] = turned;
-        }
     }
-    if (next)
-        count = dense_append(next->of, count, block, all_turned, all_after, vectors);
     if (next)
         next->count = count;
 }
 
 /* A whole layer. */
 INLINE void dense_cross(const dense_t *d, ptrdiff_t q, ptrdiff_t mu, const dense_front_t *now, dense_front_t *next,
-                        int32_t *kept, dense_bits_t *flipped, dense_bits_t *minus, int vectors)
+                        dense_bits_t *flipped, dense_bits_t *minus, int blocks)
 {
     next->count = 0;
-#pragma GCC unroll 8
-    for (int block = 0; block < vectors; block += DENSE_CHUNK) {
-        const int blocks = vectors - block < DENSE_CHUNK ? vectors - block : DENSE_CHUNK;
-        dense_cross_blocks(d, q, mu, block, blocks, now, next, kept, flipped, minus, vectors);
+#pragma GCC unroll 4
+    for (int block = 0; block < blocks; block += DENSE_CHUNK) {
+        const int some = blocks - block < DENSE_CHUNK ? blocks - block : DENSE_CHUNK;
+        dense_cross_blocks(d, q, mu, block, some, now, next, flipped, minus, blocks);
     }
 }
 
-/* Copies for each number of vectors, out of line: the loop over columns needs all registers. */
-#define DENSE_COPY(vectors) \
-    static __attribute__((noinline)) void dense_cross_##vectors( \
-        const dense_t *d, ptrdiff_t q, ptrdiff_t mu, const dense_front_t *now, dense_front_t *next, int32_t *kept, \
+/* Copies for each number of blocks, out of line: the loop over columns needs all registers. */
+#define DENSE_COPY(blocks) \
+    static __attribute__((noinline)) void dense_cross_##blocks( \
+        const dense_t *d, ptrdiff_t q, ptrdiff_t mu, const dense_front_t *now, dense_front_t *next, \
         dense_bits_t *flipped, dense_bits_t *minus) \
     { \
-        dense_cross(d, q, mu, now, next, kept, flipped, minus, vectors); \
+        dense_cross(d, q, mu, now, next, flipped, minus, blocks); \
     }
-DENSE_COPY(1) DENSE_COPY(2) DENSE_COPY(3) DENSE_COPY(4) DENSE_COPY(5) DENSE_COPY(6) DENSE_COPY(7) DENSE_COPY(8)
+DENSE_COPY(2) DENSE_COPY(3) DENSE_COPY(4)
 
 INLINE void dense_layer(const dense_t *d, ptrdiff_t q, ptrdiff_t mu, const dense_front_t *now, dense_front_t *next,
-                        int32_t *kept, dense_bits_t *flipped, dense_bits_t *minus, int vectors)
+                        dense_bits_t *flipped, dense_bits_t *minus, int blocks)
 {
 #define DENSE_CASE(number) \
     case number: \
-        dense_cross_##number(d, q, mu, now, next, kept, flipped, minus); \
+        dense_cross_##number(d, q, mu, now, next, flipped, minus); \
         break;
-    switch (vectors) {
-        DENSE_CASE(1) DENSE_CASE(2) DENSE_CASE(3) DENSE_CASE(4)
-        DENSE_CASE(5) DENSE_CASE(6) DENSE_CASE(7) DENSE_CASE(8)
+    switch (blocks) {
+        DENSE_CASE(2) DENSE_CASE(3) DENSE_CASE(4)
     }
 }
 
 INLINE uint64_t dense_half(const dense_bits_t *bits, int half)
 {
     uint64_t word;
-    memcpy(&word, bits->of + 4 * half, sizeof word);
+    memcpy(&word, bits->of + 2 * half, sizeof word);
     return word;
 }
 
 /* Perceptron (l, i) alone flips in pattern mu. */
-INLINE void dense_start(const dense_t *d, dense_front_t *front, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu, int vectors)
+INLINE void dense_start(const dense_t *d, dense_front_t *front, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu, int blocks)
 {
     front->count = 1;
-    front->of[0] = (int32_t)i * DENSE_STRIDE(vectors) | (dense_is_plus(d, l + 1, i, mu) ? INT32_MIN : 0);
+    front->of[0] = (int32_t)i * DENSE_STRIDE(blocks) | (dense_is_plus(d, l + 1, i, mu) ? INT32_MIN : 0);
 }
 
 /* ------------------------------------------------------------------------------------ row of a perceptron */
@@ -350,7 +392,7 @@ INLINE int32_t dense_wrong(const dense_t *d, ptrdiff_t mu, const dense_bits_t *m
 /* Tasks first..first + n - 1 of a proposal: (l, i) flips in patterns[task]; gained[task] is what the pattern's number
  * of wrong output bits changes by.  Layer by layer, so that the tasks overlap in the processor. */
 INLINE void dense_evaluate(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t first, int n, const int32_t *patterns,
-                           int32_t *gained, int vectors)
+                           int32_t *gained, int blocks)
 {
     const machine_t *machine = d->machine;
     const ptrdiff_t depth = machine->depth;
@@ -363,10 +405,10 @@ INLINE void dense_evaluate(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t first
         live[t] = t;
         gained[first + t] = 0;
         if (l + 1 == depth)
-            gained[first + t] = (d->targets[mu].of[i / DENSE_BLOCK] >> (i % DENSE_BLOCK) & 1) == plus ? 1 : -1;
+            gained[first + t] = (int)(d->targets[mu].of[i / DENSE_BLOCK] >> (i % DENSE_BLOCK) & 1) == plus ? 1 : -1;
         else if (t < 2)
-            dense_prefetch_layer(d, l + 1, mu, vectors, vectors);
-        dense_start(d, &fronts[(l + 1) & 1][t], l, i, mu, vectors);
+            dense_prefetch_layer(d, l + 1, mu, blocks);
+        dense_start(d, &fronts[(l + 1) & 1][t], l, i, mu, blocks);
     }
     for (ptrdiff_t q = l + 1; q < depth; q++) {
         int left = 0;
@@ -376,8 +418,8 @@ INLINE void dense_evaluate(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t first
             dense_front_t *now = &fronts[q & 1][t], *next = &fronts[(q + 1) & 1][t];
             dense_bits_t *turned = &d->turned[task * depth + q], minus = {{0}};
             if (a + 2 < alive)
-                dense_prefetch_layer(d, q, patterns[first + live[a + 2]], vectors, vectors);
-            dense_layer(d, q, mu, now, next, dense_after(d, task, q, vectors), turned, &minus, vectors);
+                dense_prefetch_layer(d, q, patterns[first + live[a + 2]], blocks);
+            dense_layer(d, q, mu, now, next, turned, &minus, blocks);
             if (q + 1 == depth)
                 gained[task] = dense_wrong(d, mu, &minus) - machine->wrong[mu];
             else if (next->count == 0)
@@ -390,11 +432,11 @@ INLINE void dense_evaluate(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t first
 }
 
 /* Whether any output bit flips; stops at the first block that has one. */
-INLINE int dense_turns_output(const dense_t *d, ptrdiff_t mu, const dense_front_t *front, int vectors)
+INLINE int dense_turns_output(const dense_t *d, ptrdiff_t mu, const dense_front_t *front, int blocks)
 {
-    for (int block = 0; block < vectors; block++) {
-        dense_bits_t flipped, minus;
-        dense_cross_blocks(d, d->machine->depth - 1, mu, block, 1, front, NULL, NULL, &flipped, &minus, vectors);
+    for (int block = 0; block < blocks; block++) {
+        dense_bits_t flipped;
+        dense_cross_blocks(d, d->machine->depth - 1, mu, block, 1, front, NULL, &flipped, NULL, blocks);
         if (flipped.of[block])
             return 1;
     }
@@ -402,14 +444,14 @@ INLINE int dense_turns_output(const dense_t *d, ptrdiff_t mu, const dense_front_
 }
 
 /* Independent flips at E = 0, at most 8: whether they spoil an output bit. */
-INLINE void dense_spoil(const dense_t *d, int n, const flip_t *flips, uint8_t *spoiled, int vectors)
+INLINE void dense_spoil(const dense_t *d, int n, const flip_t *flips, uint8_t *spoiled, int blocks)
 {
     const ptrdiff_t last = d->machine->depth - 1;
     dense_front_t fronts[2][BATCH], *now[BATCH];
     ptrdiff_t lowest = last;
     for (int t = 0; t < n; t++) {
         now[t] = &fronts[0][t];
-        dense_start(d, now[t], flips[t].l, flips[t].i, flips[t].mu, vectors);
+        dense_start(d, now[t], flips[t].l, flips[t].i, flips[t].mu, blocks);
         lowest = flips[t].l < lowest ? flips[t].l : lowest;
     }
     for (ptrdiff_t q = lowest + 1; q < last; q++) {
@@ -417,12 +459,12 @@ INLINE void dense_spoil(const dense_t *d, int n, const flip_t *flips, uint8_t *s
             if (flips[t].l >= q)
                 continue;
             dense_front_t *next = &fronts[now[t] == &fronts[0][t]][t];
-            dense_layer(d, q, flips[t].mu, now[t], next, NULL, NULL, NULL, vectors);
+            dense_layer(d, q, flips[t].mu, now[t], next, NULL, NULL, blocks);
             now[t] = next;
         }
     }
     for (int t = 0; t < n; t++)
-        spoiled[t] = flips[t].l == last || dense_turns_output(d, flips[t].mu, now[t], vectors);
+        spoiled[t] = flips[t].l == last || dense_turns_output(d, flips[t].mu, now[t], blocks);
 }
 
 INLINE void dense_turn(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu)
@@ -430,46 +472,78 @@ INLINE void dense_turn(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu)
     dense_row_signs(d, l, i)[(size_t)mu / 64] ^= (uint64_t)1 << (mu % 64);
 }
 
-/* Stores layer q in pattern mu: both copies. */
-INLINE void dense_store(dense_t *d, ptrdiff_t q, ptrdiff_t mu, const int32_t *after, int vectors)
+/* Layer q in pattern mu, when the inputs of a front flip: exactly, both copies. */
+INLINE void dense_store(dense_t *d, ptrdiff_t q, ptrdiff_t mu, const dense_front_t *front, int blocks)
 {
-    int32_t *value = dense_value(d, q, 0, mu);
-    memcpy(dense_pattern(d, q, mu, vectors), after, (size_t)vectors * DENSE_BLOCK * sizeof *after);
-    for (ptrdiff_t i = 0; i < d->machine->width; i++)
-        value[i * d->stride] = after[i];
+    const int32_t *columns = d->columns + dense_column(d, q, 0, blocks);
+    int32_t *value = dense_value(d, q, 0, mu), change[DENSE_WIDTH];
+    int16_t *pattern = dense_pattern(d, q, mu, blocks);
+    for (int first = 0; first < blocks * DENSE_BLOCK; first += LANES) {
+        lanes_t sum = {};
+        for (int32_t a = 0; a < front->count; a++) {
+            const lanes_t minus = (lanes_t){} + (front->of[a] >> 31);
+            sum += (load_lanes(columns + (front->of[a] & INT32_MAX) + first) ^ minus) - minus;
+        }
+        store_lanes(change + first, sum);
+    }
+    for (ptrdiff_t i = 0; i < d->machine->width; i++) {
+        const int32_t h = value[i * d->stride] + change[i];
+        value[i * d->stride] = h;
+        pattern[dense_place(i)] = (int16_t)(h >> d->shift);
+    }
+}
+
+/* Perceptrons of layer q that flip in pattern mu: they do, and are listed. */
+INLINE void dense_turn_all(dense_t *d, ptrdiff_t q, ptrdiff_t mu, const dense_bits_t *turned, dense_front_t *front,
+                           int blocks)
+{
+    front->count = 0;
+    for (int half = 0; half < (blocks + 1) / 2; half++) {
+        for (uint64_t left = dense_half(turned, half); left; left &= left - 1) {
+            const ptrdiff_t i = 64 * half + __builtin_ctzll(left);
+            const int32_t minus = dense_is_plus(d, q + 1, i, mu) ? INT32_MIN : 0;
+            front->of[front->count++] = (int32_t)i * DENSE_STRIDE(blocks) | minus;
+            dense_turn(d, q + 1, i, mu);
+        }
+    }
 }
 
 /* Carries out tasks first..last - 1 of an accepted proposal, all but the change of the weight itself. */
 INLINE void dense_commit(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t first, ptrdiff_t last,
-                         const int32_t *patterns, const int32_t *gained, int vectors)
+                         const int32_t *patterns, const int32_t *gained, int blocks)
 {
     for (ptrdiff_t task = first; task < last; task++) {
         const ptrdiff_t mu = patterns[task];
+        dense_front_t front;
+        dense_start(d, &front, l, i, mu, blocks);
         dense_turn(d, l + 1, i, mu);
         for (ptrdiff_t q = l + 1; q <= d->top[task]; q++) {
-            const dense_bits_t *turned = &d->turned[task * d->machine->depth + q];
-            dense_store(d, q, mu, dense_after(d, task, q, vectors), vectors);
-            for (int half = 0; half < (vectors + 3) / 4; half++)
-                for (uint64_t left = dense_half(turned, half); left; left &= left - 1)
-                    dense_turn(d, q + 1, 64 * half + __builtin_ctzll(left), mu);
+            dense_store(d, q, mu, &front, blocks);
+            dense_turn_all(d, q, mu, &d->turned[task * d->machine->depth + q], &front, blocks);
         }
         d->machine->wrong[mu] += gained[task];
     }
 }
 
 /* Copies the row of (l, i) to where it is kept by pattern, for patterns first..last - 1. */
-INLINE void dense_copy_row(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t first, ptrdiff_t last, int vectors)
+INLINE void dense_copy_row(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t first, ptrdiff_t last, int blocks)
 {
     const int32_t *row = dense_value(d, l, i, 0);
-    int32_t *to = dense_pattern(d, l, first, vectors) + i;
-    for (ptrdiff_t mu = first; mu < last; mu++, to += DENSE_STRIDE(vectors))
-        *to = row[mu];
+    const int shift = d->shift;
+    int16_t *to = dense_pattern(d, l, first, blocks) + dense_place(i);      /* `first` is even */
+    ptrdiff_t mu = first;
+    for (; mu + 1 < last; mu += 2, to += 2 * DENSE_STRIDE(blocks)) {
+        to[0] = (int16_t)(row[mu] >> shift);
+        to[DENSE_HALF] = (int16_t)(row[mu + 1] >> shift);
+    }
+    if (mu < last)
+        to[0] = (int16_t)(row[mu] >> shift);
 }
 
 /* Weight k of (l, i) changes: its row, in patterns first..last - 1 (first: a multiple of 64), whose flips have been
  * committed. */
 INLINE void dense_change(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change, ptrdiff_t first,
-                         ptrdiff_t last, int vectors)
+                         ptrdiff_t last, int blocks)
 {
     const uint64_t *signs = dense_row_signs(d, l, dense_input(d, l, i, k));
     int32_t *row = dense_value(d, l, i, 0);
@@ -479,18 +553,54 @@ INLINE void dense_change(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int3
         memcpy(row + mu, &h, sizeof h);
     }
     if (l > 0)
-        dense_copy_row(d, l, i, first, last, vectors);
+        dense_copy_row(d, l, i, first, last, blocks);
+}
+
+/* To the nearest multiple of 2^shift. */
+INLINE int16_t dense_rounded(int32_t weight, int shift)
+{
+    return (int16_t)((weight + (((int64_t)1 << shift) >> 1)) >> shift);
 }
 
 /* And where flips are followed; none are below layer 0. */
-INLINE void dense_set_weight(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t q, int vectors)
+INLINE void dense_set_weight(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t q, int blocks)
 {
-    if (l > 0)
-        dense_column(d, l, dense_input(d, l, i, k), vectors)[i] = 2 * q;
+    if (l == 0)
+        return;
+    const ptrdiff_t at = dense_column(d, l, dense_input(d, l, i, k), blocks) + i;
+    d->columns[at] = 2 * q;
+    d->rounded[at] = dense_rounded(2 * q, d->shift);
+}
+
+INLINE int dense_fits(const dense_t *d, int64_t absolute_sum)
+{
+    return absolute_sum <= (int64_t)(INT16_MAX - DENSE_SPARE) << d->shift;
+}
+
+/* All that is rounded, anew. */
+static void dense_round(dense_t *d)
+{
+    const machine_t *machine = d->machine;
+    const ptrdiff_t count = (machine->depth - 1) * machine->width * DENSE_STRIDE(d->blocks);
+    for (ptrdiff_t at = 0; at < count; at++)
+        d->rounded[at] = dense_rounded(d->columns[at], d->shift);
+    for (ptrdiff_t l = 1; l < machine->depth; l++)
+        for (ptrdiff_t i = 0; i < machine->width; i++)
+            dense_copy_row(d, l, i, 0, machine->patterns, (int)d->blocks);
+}
+
+/* Coarser rounding, if a perceptron with this sum of |weights| needs it. */
+INLINE void dense_make_room(dense_t *d, int64_t absolute_sum)
+{
+    if (LIKELY(dense_fits(d, absolute_sum)))
+        return;
+    while (!dense_fits(d, absolute_sum))
+        d->shift++;
+    dense_round(d);
 }
 
 /* Perceptron (l, i) takes the weights q; its flips have been committed. */
-INLINE void dense_replace(dense_t *d, ptrdiff_t l, ptrdiff_t i, const int32_t *q, int vectors)
+INLINE void dense_replace(dense_t *d, ptrdiff_t l, ptrdiff_t i, const int32_t *q, int blocks)
 {
     const machine_t *machine = d->machine;
     int32_t *row = dense_value(d, l, i, 0);
@@ -504,8 +614,8 @@ INLINE void dense_replace(dense_t *d, ptrdiff_t l, ptrdiff_t i, const int32_t *q
     if (l == 0)
         return;
     for (ptrdiff_t k = 0; k < machine->fan_in; k++)
-        dense_column(d, l, dense_input(d, l, i, k), vectors)[i] = 2 * q[k];
-    dense_copy_row(d, l, i, 0, machine->patterns, vectors);
+        dense_set_weight(d, l, i, k, q[k], blocks);
+    dense_copy_row(d, l, i, 0, machine->patterns, blocks);
 }
 
 /* What a proposal at (l, i) will need: the row in the patterns of the first `words` words, or for 0 the sentinels. */
@@ -526,10 +636,10 @@ static void dense_free(dense_t *d)
     free(d->rows);
     free(d->by_pattern);
     free(d->columns);
+    free(d->rounded);
     free(d->signs);
     free(d->targets);
     free(d->sentinels);
-    free(d->after);
     free(d->turned);
     free(d->top);
     memset(d, 0, sizeof *d);
@@ -537,7 +647,13 @@ static void dense_free(dense_t *d)
 
 INLINE size_t dense_weights(const dense_t *d)
 {
-    return (size_t)((d->machine->depth - 1) * d->machine->width) * (size_t)DENSE_STRIDE(d->vectors);
+    return (size_t)((d->machine->depth - 1) * d->machine->width) * (size_t)DENSE_STRIDE(d->blocks);
+}
+
+/* Layers and patterns that `by_pattern` has room for. */
+INLINE size_t dense_pairs(const dense_t *d)
+{
+    return (size_t)((d->machine->depth - 1) * ((d->machine->patterns + 1) / 2 * 2));
 }
 
 /* 0, or -1 if there is not enough memory. */
@@ -546,20 +662,22 @@ static int dense_make(dense_t *d, const machine_t *machine)
     const size_t depth = (size_t)machine->depth, width = (size_t)machine->width, patterns = (size_t)machine->patterns;
     memset(d, 0, sizeof *d);
     d->machine = machine;
-    d->vectors = (machine->width + DENSE_BLOCK - 1) / DENSE_BLOCK;
+    d->blocks = (machine->width + DENSE_BLOCK - 1) / DENSE_BLOCK;
     d->words = (machine->patterns + 63) / 64;
     d->stride = 64 * d->words + DENSE_LINE;
     d->rows = allocate(depth * width * (size_t)d->stride, sizeof *d->rows);
-    d->by_pattern = allocate((depth - 1) * patterns * (size_t)DENSE_STRIDE(d->vectors), sizeof *d->by_pattern);
+    d->by_pattern = allocate(dense_pairs(d) * (size_t)DENSE_STRIDE(d->blocks), sizeof *d->by_pattern);
     d->columns = allocate(dense_weights(d), sizeof *d->columns);
+    d->rounded = allocate(dense_weights(d), sizeof *d->rounded);
+    for (ptrdiff_t i = 0; i < machine->width; i++)
+        d->valid.of[i / DENSE_BLOCK] |= (uint32_t)1 << (i % DENSE_BLOCK);
     d->signs = allocate((depth + 1) * width * (size_t)d->words, sizeof *d->signs);
     d->targets = allocate(patterns, sizeof *d->targets);
     d->sentinels = allocate(depth * width * SENTINELS, sizeof *d->sentinels);
-    d->after = allocate(patterns * depth * (size_t)(d->vectors * DENSE_BLOCK), sizeof *d->after);
     d->turned = allocate(patterns * depth, sizeof *d->turned);
     d->top = allocate(patterns, sizeof *d->top);
-    if (d->rows && d->by_pattern && d->columns && d->signs && d->targets && d->sentinels && d->after && d->turned
-        && d->top)
+    if (d->rows && d->by_pattern && d->columns && d->rounded && d->signs && d->targets && d->sentinels
+        && d->turned && d->top)
         return 0;
     dense_free(d);
     return -1;
@@ -569,7 +687,6 @@ static int dense_make(dense_t *d, const machine_t *machine)
 static void dense_load_row_of(dense_t *d, ptrdiff_t l, ptrdiff_t i)
 {
     const machine_t *machine = d->machine;
-    const int vectors = (int)d->vectors;
     uint64_t *signs = dense_row_signs(d, l + 1, i);
     for (ptrdiff_t mu = 0; mu < machine->patterns; mu++)
         *dense_value(d, l, i, mu) = 0;
@@ -577,15 +694,13 @@ static void dense_load_row_of(dense_t *d, ptrdiff_t l, ptrdiff_t i)
         const ptrdiff_t input = dense_input(d, l, i, k);
         const int32_t q = machine->weights[place_of(machine, l, i, k)];
         if (l > 0)
-            dense_column(d, l, input, vectors)[i] = 2 * q;
+            d->columns[dense_column(d, l, input, (int)d->blocks) + i] = 2 * q;
         for (ptrdiff_t mu = 0; mu < machine->patterns; mu++)
             *dense_value(d, l, i, mu) += dense_is_plus(d, l, input, mu) ? q : -q;
     }
     memset(signs, 0, (size_t)d->words * sizeof *signs);
     for (ptrdiff_t mu = 0; mu < machine->patterns; mu++)
         signs[mu / 64] |= (uint64_t)(*dense_value(d, l, i, mu) >= 0) << (mu % 64);
-    if (l > 0)
-        dense_copy_row(d, l, i, 0, machine->patterns, vectors);
 }
 
 /* Computes the whole state.  Sign words [N][W] of the inputs and of the targets. */
@@ -598,11 +713,16 @@ static void dense_load(dense_t *d, const uint64_t *inputs, const uint64_t *targe
     for (ptrdiff_t l = 0; l < machine->depth; l++)
         for (ptrdiff_t i = 0; i < machine->width; i++)
             dense_load_row_of(d, l, i);
+    d->shift = 0;
+    for (ptrdiff_t place = 0; place < machine->depth * machine->width; place++)
+        while (!dense_fits(d, machine->absolute_sum[place]))
+            d->shift++;
+    dense_round(d);
     for (ptrdiff_t mu = 0; mu < machine->patterns; mu++) {
         machine->wrong[mu] = 0;
         for (ptrdiff_t i = 0; i < machine->width; i++) {
             const uint64_t target = targets[i * d->words + mu / 64] >> (mu % 64) & 1;
-            d->targets[mu].of[i / DENSE_BLOCK] ^= (uint16_t)((target ^ 1) << (i % DENSE_BLOCK));
+            d->targets[mu].of[i / DENSE_BLOCK] ^= (uint32_t)(target ^ 1) << (i % DENSE_BLOCK);
             machine->wrong[mu] += dense_is_plus(d, machine->depth, i, mu) != (int)target;
         }
     }
@@ -615,17 +735,23 @@ static void dense_signs(const dense_t *d, uint64_t *signs)
 }
 
 /* Whether two students of the same machine keep the same. */
-static int dense_same(const dense_t *a, const dense_t *b)
+static int dense_same(dense_t *a, dense_t *b)
 {
     const machine_t *machine = a->machine;
     const size_t signs = (size_t)((machine->depth + 1) * machine->width * a->words);
-    const size_t by_pattern = (size_t)((machine->depth - 1) * machine->patterns * DENSE_STRIDE(a->vectors));
+    const size_t by_pattern = dense_pairs(a) * (size_t)DENSE_STRIDE(a->blocks);
+    dense_t *finer = a->shift < b->shift ? a : b;
+    if (a->shift != b->shift) {         /* what has outgrown its rounding once stays rounded so */
+        finer->shift = finer == a ? b->shift : a->shift;
+        dense_round(finer);
+    }
     for (ptrdiff_t l = 0; l < machine->depth; l++)
         for (ptrdiff_t mu = 0; mu < machine->patterns; mu++)    /* not where there is no pattern */
             for (ptrdiff_t i = 0; i < machine->width; i++)
                 if (*dense_value(a, l, i, mu) != *dense_value(b, l, i, mu))
                     return 0;
     return !memcmp(a->columns, b->columns, dense_weights(a) * sizeof *a->columns)
+        && !memcmp(a->rounded, b->rounded, dense_weights(a) * sizeof *a->rounded)
         && !memcmp(a->by_pattern, b->by_pattern, by_pattern * sizeof *a->by_pattern)
         && !memcmp(a->signs, b->signs, signs * sizeof *a->signs)
         && !memcmp(a->targets, b->targets, (size_t)machine->patterns * sizeof *a->targets);

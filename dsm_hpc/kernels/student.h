@@ -27,12 +27,12 @@ enum {
 #define DENSE_OF(student) ((dense_t *)(student)->kernel)
 
 /* The kernels side by side.  `form` is a constant of each copy of what follows: 0 for events, up to 32 for words of so
- * many groups of neurons, 35..40 for dense with 32 fewer vectors of neurons.  `team` is NULL in the copies for one
+ * many groups of neurons, 34..36 for dense with 32 fewer blocks of neurons.  `team` is NULL in the copies for one
  * thread, which are without all that is for a team. */
 enum { MOST_GROUPS = WORD / INPUTS };
 #define IS_WORDS(form) ((form) > 0 && (form) <= MOST_GROUPS)
 #define IS_DENSE(form) ((form) > MOST_GROUPS)
-#define FOR_SHARED_FORMS(X) X(0) X(35) X(36) X(37) X(38) X(39) X(40)
+#define FOR_SHARED_FORMS(X) X(0) X(34) X(35) X(36)
 #define FOR_ALL_FORMS(X) \
     FOR_SHARED_FORMS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(20) \
     X(24) X(28) X(32)
@@ -268,6 +268,8 @@ INLINE void carry_out_words(student_t *student, const proposal_t *p, ptrdiff_t f
 
 INLINE void carry_out(student_t *student, const proposal_t *p, ptrdiff_t n, int64_t gain, const team_t *team, int form)
 {
+    if (IS_DENSE(form))
+        dense_make_room(DENSE_OF(student), p->absolute_sum);
     if (IS_WORDS(form)) {
         words_commit(WORDS_OF(student), p->l, n, student->flipped, student->gained, form);
         words_change(WORDS_OF(student), form);
@@ -617,7 +619,7 @@ static int make_kernel(student_t *student, int kernel)
         student->kernel = allocate(1, sizeof(events_t));
         return student->kernel ? events_make(EVENTS_OF(student), machine) : -1;
     case DENSE:
-        student->form = MOST_GROUPS + (int)((machine->width + PLANE - 1) / PLANE);
+        student->form = MOST_GROUPS + (int)((machine->width + DENSE_BLOCK - 1) / DENSE_BLOCK);
         student->kernel = allocate(1, sizeof(dense_t));
         return student->kernel ? dense_make(DENSE_OF(student), machine) : -1;
     default:

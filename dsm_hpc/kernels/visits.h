@@ -39,6 +39,7 @@ static void carry_out_visit(student_t *student, const proposal_t *p, ptrdiff_t n
         words_commit(WORDS_OF(student), p->l, n, student->flipped, student->gained, form);
         words_replace(WORDS_OF(student), p->l, p->i, q, p->absolute_sum);
     } else if (IS_DENSE(form)) {
+        dense_make_room(DENSE_OF(student), p->absolute_sum);
         dense_commit(DENSE_OF(student), p->l, p->i, 0, n, student->flipped, student->gained, form - MOST_GROUPS);
         dense_replace(DENSE_OF(student), p->l, p->i, q, form - MOST_GROUPS);
     } else {
