@@ -36,7 +36,7 @@ SECONDS, MIN_PAIRS = 2.0, 3
 """Pairs are added for so long, and at least so many are taken."""
 
 CHUNK = 20e6
-"""ns that a chunk of sweeps at E = 0 takes us, at least: a student that runs has its caches for itself, and
+"""ns that a chunk of sweeps at E = 0 takes us, about: a student that runs has its caches for itself, and
 the programs that are timed in between take them."""
 
 
@@ -71,7 +71,7 @@ def report(figure: Path | None = None, numbers: Path | None = None) -> None:
     print(
         "\nMedians; of ratios, medians (min–max) over pairs of sweeps that start from equal states with\n"
         "equal random numbers.  Learning: first sweeps of different random starts.  Solution space: chunks\n"
-        f"of sweeps at E = 0 that take us {CHUNK * 1e-6:.0f} ms or more.  Numba: with our early exit, whole\n"
+        f"of sweeps at E = 0 that take us about {CHUNK * 1e-6:.0f} ms.  Numba: with our early exit, whole\n"
         f"layers recomputed; plain: without.  NumPy: the first {NUMPY_PROPOSALS} proposals of each.\n"
         f"Bound: of the instructions and bytes counted with {roofline.COUNTED_SIMD}, and the fraction of it\n"
         "reached with that (`python -m benchmarks roofline`)."

@@ -165,6 +165,16 @@ def test_weights_of_any_size(size, width, kind):
     run_both(student, machine, 0.5, 0.5, 1, seed=32)
 
 
+def test_one_weight_that_fills_the_grid():
+    """Twice the weight is beyond 2^31: what columns add is known modulo 2^32 only."""
+    rng = np.random.default_rng(37)
+    wiring = oracle.draw_wiring(rng, 2, 40, 40, "full")
+    weights = 0.01 * rng.standard_normal(wiring.shape)
+    weights[1, :, 0] = 2040.0
+    inputs, targets = oracle.draw_signs(rng, 9, 40), oracle.draw_signs(rng, 9, 40)
+    run_both(*pair(wiring, weights, inputs, targets, False), 0.5, 0.1, 1, seed=38)
+
+
 @pytest.mark.parametrize(("width", "fan_in"), [(20, 20), (20, 5), (70, 70)])
 def test_weights_that_grow(width, fan_in):
     """At beta = 0 small weights grow to the size of the prior, and the rounding of sums with them."""

@@ -19,9 +19,8 @@
  *
  * Only +, -, *, / pattern by pattern: every level gives the same bits.
  *
- * Bound: one pass over all patterns for each wall that reflects, eight at a time: one division, eighteen other
- * operations, 24 bytes read and 16 written in L1 or L2.  The walls that are met grow with M, so a visit takes a time of
- * order M^2.
+ * Bound: one pass over all patterns for each wall that is met, eight at a time: one division, and where the wall
+ * reflects eighteen other operations, 24 bytes read and 16 written in L1 or L2.  M walls are met in half a turn.
  */
 #ifndef DSM_BILLIARD_H
 #define DSM_BILLIARD_H

@@ -14,8 +14,8 @@
  * Exact: the sign of a sum that rounding could have changed (one of some hundred) is found from the exact integers.
  *
  * Bounds.  Layer above: a vector from L1 or L2 (a layer's columns: 2 N^2 bytes) for each flipped neuron and 32
- * perceptrons, and N/32 lines from L2 (2 L N M bytes).  Row: M/16 lines, or four where a sentinel flips.  An accepted
- * proposal writes a line for each pattern, and one for each task, layer and perceptron.
+ * perceptrons, and N/16 lines from L2 (2 L N M bytes).  Row: M/16 lines, or four where a sentinel flips.  An accepted
+ * proposal writes a line for two patterns, and one for each task, layer and perceptron.
  */
 #ifndef DSM_DENSE_H
 #define DSM_DENSE_H
@@ -161,9 +161,12 @@ INLINE uint32_t dense_negative(const shorts_t *h)
 }
 
 /* Which may have the wrong sign after so many columns: a sum, rounded down, is less than 1 too low, each column at most
- * 1/2 too low or too high.  Ising weights are not rounded. */
+ * 1/2 too low or too high.  Ising weights are not rounded.  Columns are kept modulo 2^32: rounded to 2^17, they would
+ * not be what they are modulo 2^16 (weights above 1000: all is in doubt). */
 INLINE uint32_t dense_doubtful(const dense_t *d, const shorts_t *h, int columns)
 {
+    if (UNLIKELY(d->shift > 16))
+        return ~(uint32_t)0;
     const int16_t slack = (int16_t)(d->shift ? (columns + 1) / 2 : 0);
     const shorts_t window = (shorts_t){} + (int16_t)(2 * slack);
     uint32_t doubtful = 0;

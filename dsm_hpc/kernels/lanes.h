@@ -109,7 +109,7 @@ INLINE uint32_t negative_shorts(shorts_t v)
 #endif
 }
 
-/* Bit b: lane b lies within -slack..slack, where `window` = 2 slack + 1; nowhere where it is 0. */
+/* Bit b: lane b is one of `window` numbers from -slack on. */
 INLINE uint32_t near_zero(shorts_t v, int16_t slack, shorts_t window)
 {
 #if defined(__AVX512BW__)

@@ -1,7 +1,7 @@
 /* Visits of perceptrons: all weights of one are moved by a billiard (billiard.h), over what a kernel keeps.
  *
- * Bound: the passes of the billiard, and what the kernel takes to follow the patterns that are met upwards, each at
- * most once in a visit (those that may be met next, in the same go: not faster, as half of them are not met).
+ * Bound: the passes of the billiard, and what the kernel takes to follow the patterns that are met upwards, each once,
+ * and again if it has flipped at the end.
  */
 #ifndef DSM_VISITS_H
 #define DSM_VISITS_H

@@ -32,8 +32,8 @@ def turns(moves: tuple[Move, ...], start: int, stop: int) -> Iterator[tuple[Move
 
 
 WIDEST, REACH = 0.9, 3.0
-"""Measured (docs/moves.md): the walls of M patterns are about c / M apart, and what a visit costs grows with
-their number; where they are far apart, farther than this brings nothing."""
+"""Measured (docs/moves.md): solutions reach about c / M far, and what a visit costs grows with the walls
+that are met on the way, about c for this many times the reach; beyond the widest angle nothing is won."""
 
 
 def _angle(student: Student) -> float:
