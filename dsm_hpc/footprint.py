@@ -7,7 +7,7 @@ from dsm_hpc.config import Config, FileInputs, HiddenManifoldInputs
 from dsm_hpc.ensemble import WalkerKey, walker_count
 from dsm_hpc.errors import InputError
 from dsm_hpc.inputfile import Job
-from dsm_hpc.kernels import kernels_for
+from dsm_hpc.kernels import SHARED, kernels_for
 from dsm_hpc.kernels.levels import LEVELS
 from dsm_hpc.machine.inputs import ROWS_AT_A_TIME
 from dsm_hpc.parallel.decomposition import Decomposition, decompose
@@ -52,11 +52,18 @@ def _kernel_bytes(config: Config) -> int:
     """What a student's kernel keeps, by the instruction set whose choice needs most: known on any node."""
     network, train = config.network, config.patterns.train
     shape, threads = (network.depth, network.width, network.inputs), config.dynamics.threads
-    return max(kernel_bytes(kernels_for(*shape, level)[0], *shape, train, threads) for level in LEVELS)
+    most = 0
+    for level in LEVELS:
+        possible = kernels_for(*shape, level, config.ising)
+        taken = next(kernel for kernel in possible if threads == 1 or kernel in SHARED)
+        most = max(most, kernel_bytes(taken, *shape, train, threads))
+    return most
 
 
 def kernel_bytes(kernel: str, depth: int, width: int, fan_in: int, train: int, threads: int = 1) -> int:
-    """What one of the kernels keeps (kernels/words.h, gather.h, dense.h, events.h; billiard.h, team.h)."""
+    """What one of the kernels keeps (kernels/words.h, gather.h, dense.h, events.h, bits.h; billiard.h, team.h)."""
+    if kernel == "bits":
+        return 8 * train + _bits_bytes(width, fan_in, depth, train)
     others = threads - 1
     tasks = 8 * train + _billiard_bytes(fan_in, train) + others * TEAM_BYTES
     if kernel == "events":
@@ -94,6 +101,14 @@ def _dense_bytes(width: int, depth: int, train: int) -> int:
     signs = 8 * (depth + 1) * width * words + 16 * train + 16 * depth * width
     tasks = train * (depth * 64 * vectors + 16 * (depth + 1) + 4)
     return rows + above + signs + tasks
+
+
+def _bits_bytes(width: int, fan_in: int, depth: int, train: int) -> int:
+    blocks, limbs = ceil(width / 16), ceil(width / 32)
+    signs = 256 * (depth + 2) * limbs * _words(train)
+    weights = 64 * depth * blocks * limbs * (1 + (fan_in < width))
+    tasks = 64 * (depth + 1) * limbs * ((ceil(train / 16) | 1) + 2) + 4 * train
+    return signs + weights + tasks
 
 
 def _events_bytes(width: int, fan_in: int, depth: int, train: int) -> int:
