@@ -31,7 +31,7 @@ MAX_THREADS = 64
 LARGE_WIDTH, LARGE_FAN_IN, LARGE_TRAIN, LARGE_STATE = 1_000, 20, 10_000, 4_000_000
 """From so many neurons per layer (or training patterns, where layers of 65 to 128 are fully connected, with
 Gaussian weights) and N L M signs in all, threads within a walker are worth their cores: measured
-(benchmarks/threads.py).  Others were not measured, or have kernels that one thread keeps (words.h, bits.h)."""
+(benchmarks/threads.py).  Others were not measured, or have kernels of one thread (words.h, bits.h)."""
 
 Start = Literal["planted", "random"]
 STARTS: tuple[Start, ...] = get_args(Start)
@@ -305,7 +305,8 @@ class Dynamics(Section):
         le=MAX_THREADS,
         description="threads that share the work of one walker where one weight moves at a time (`moves: "
         "paper`), with the same results; more than 1 only for "
-        f"network.width >= {LARGE_WIDTH} (Gaussian, fully connected, 65 to 128: patterns.train >= {LARGE_TRAIN})",
+        f"network.width >= {LARGE_WIDTH} (Gaussian weights, fully connected, 65 to 128: "
+        f"patterns.train >= {LARGE_TRAIN})",
     )
 
     @model_validator(mode="before")

@@ -61,7 +61,7 @@ def _kernel_bytes(config: Config) -> int:
 
 
 def kernel_bytes(kernel: str, depth: int, width: int, fan_in: int, train: int, threads: int = 1) -> int:
-    """What one of the kernels keeps (kernels/words.h, gather.h, dense.h, events.h, bits.h; billiard.h, team.h)."""
+    """What a kernel keeps (kernels/words.h, gather.h, dense.h, events.h, bits.h; billiard.h, team.h)."""
     if kernel == "bits":
         return 8 * train + _bits_bytes(width, fan_in, depth, train)
     others = threads - 1

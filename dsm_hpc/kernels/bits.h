@@ -1,4 +1,4 @@
-/* Machines of at most 512 neurons per layer with Ising weights: weights and signs are bits, and h = c - 2 d, where d
+/* Machines of at most 128 neurons per layer with Ising weights: weights and signs are bits, and h = c - 2 d, where d
  * counts the inputs whose signs differ from their weights.
  *
  * Nothing but bits is kept: to count takes less than to look up, and to keep up to date, what could be kept.
@@ -20,7 +20,7 @@
 #include "lanes.h"
 
 enum {
-    BITS_WIDTH = 512,           /* most neurons per layer */
+    BITS_WIDTH = 128,           /* most neurons per layer */
     BITS_LIMB = 32,             /* neurons in a limb */
     BITS_BLOCK = 16,            /* perceptrons, or patterns, side by side */
     BITS_MOST = BITS_WIDTH / BITS_LIMB,     /* limbs */
@@ -51,7 +51,7 @@ typedef struct {
     } probe;
 } ising_t;
 
-/* Functions that take `blocks` = ceil(N / 16) have a copy for each up to 128 neurons: loops of known length. */
+/* Functions that take `blocks` = ceil(N / 16) have a copy for each: loops of known length. */
 #define BITS_LIMBS(blocks) (((blocks) + 1) / 2)
 
 /* ------------------------------------------------------------------------------------------------- counts */
@@ -73,7 +73,7 @@ INLINE limbs_t differing(limbs_t a, limbs_t b, limbs_t of)
 #endif
 }
 
-/* Set bits, not yet added up within a lane: those of 16 vectors may be added before they are. */
+/* Set bits, not yet added up within a lane: those of several vectors may be added before they are. */
 INLINE limbs_t partial_counts(limbs_t v)
 {
 #if defined(__AVX512VPOPCNTDQ__)
@@ -208,30 +208,42 @@ INLINE uint32_t bits_block(const uint32_t *weights, const uint32_t *reads, const
     return plus;
 }
 
-INLINE void bits_layer_of(const ising_t *ising, ptrdiff_t l, bits_t *word, int sparse, int blocks)
+/* Signs of block b of layer l, where they are in a limb. */
+INLINE uint32_t bits_half_limb(const ising_t *ising, ptrdiff_t l, int b, const bits_t *below, int limbs)
 {
-    const int limbs = BITS_LIMBS(blocks), size = limbs * BITS_BLOCK;
-    const ptrdiff_t at = bits_place(ising, l, 0, limbs);
-    bits_t below;
-    for (int j = 0; j < limbs; j++)
-        below.limb[j] = word->limb[j];
-#pragma GCC unroll 8
-    for (int b = 0; b < blocks; b++) {
-        const uint32_t *reads = sparse ? ising->reads + at + b * size : NULL;
-        const uint32_t plus = bits_block(ising->weights + at + b * size, reads, &below, ising->half, limbs);
-        word->limb[b / 2] = b % 2 ? word->limb[b / 2] | plus << BITS_BLOCK : plus;
-    }
-    for (int j = 0; j < limbs; j++)
-        word->limb[j] &= ising->valid.limb[j];
+    const ptrdiff_t at = bits_place(ising, l, b * BITS_BLOCK, limbs);
+    const uint32_t *weights = ising->weights + at;
+    const uint32_t plus = ising->reads ? bits_block(weights, ising->reads + at, below, ising->half, limbs)
+                                       : bits_block(weights, NULL, below, ising->half, limbs);
+    return plus << (b % 2 * BITS_BLOCK) & ising->valid.limb[b / 2];
 }
 
 /* Signs of layer l (of perceptrons) over a word, in its place. */
 INLINE void bits_layer(const ising_t *ising, ptrdiff_t l, bits_t *word, int blocks)
 {
-    if (ising->reads)
-        bits_layer_of(ising, l, word, 1, blocks);
-    else
-        bits_layer_of(ising, l, word, 0, blocks);
+    const int limbs = BITS_LIMBS(blocks);
+    bits_t below;
+    for (int j = 0; j < limbs; j++)
+        below.limb[j] = word->limb[j];
+#pragma GCC unroll 8
+    for (int b = 0; b < blocks; b++) {
+        const uint32_t half = bits_half_limb(ising, l, b, &below, limbs);
+        word->limb[b / 2] = b % 2 ? word->limb[b / 2] | half : half;
+    }
+}
+
+/* Whether the last layer over a word differs from pattern mu's target: most do in the first block. */
+INLINE int bits_misses_target(const ising_t *ising, ptrdiff_t mu, const bits_t *below, int blocks)
+{
+    const int limbs = BITS_LIMBS(blocks);
+    const ptrdiff_t depth = ising->machine->depth;
+    const uint32_t *target = bits_pattern(ising, depth + 1, mu, limbs);
+    for (int b = 0; b < blocks; b++) {
+        const uint32_t own = (uint32_t)UINT16_MAX << (b % 2 * BITS_BLOCK);
+        if (bits_half_limb(ising, depth - 1, b, below, limbs) != (target[b / 2 * BITS_BLOCK] & own))
+            return 1;
+    }
+    return 0;
 }
 
 /* ----------------------------------------------------------------------------- layer above, tasks side by side */
@@ -306,8 +318,8 @@ INLINE void bits_begin(ising_t *ising, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, in
     }
 }
 
-/* Bit b: pattern 64 w + b changes sign at the probed perceptron. */
-INLINE uint64_t bits_flips(const ising_t *ising, ptrdiff_t w, int blocks)
+/* Bit b: pattern 64 w + b changes sign at the probed perceptron.  only_first: bits beyond the lowest may be missing. */
+INLINE uint64_t bits_flips(const ising_t *ising, ptrdiff_t w, int only_first, int blocks)
 {
     const int limbs = BITS_LIMBS(blocks);
     const uint32_t *patterns = bits_patterns(ising, ising->probe.l, 64 / BITS_BLOCK * w, limbs);
@@ -323,6 +335,8 @@ INLINE uint64_t bits_flips(const ising_t *ising, ptrdiff_t w, int blocks)
                                                (limbs_t){} + ising->probe.weights.limb[j],
                                                (limbs_t){} + ising->probe.others.limb[j]));
         flips |= (uint64_t)lanes_equal(added_up(counts), ising->half) << b;
+        if (only_first && flips)
+            break;
     }
     return beyond > 0 ? flips & ~(uint64_t)0 >> beyond : flips;
 }
@@ -405,14 +419,16 @@ INLINE void bits_spoil(const ising_t *ising, int n, const flip_t *flips, uint8_t
     from_lowest(n, flips, who);
     for (int a = 0; a < n; a++)
         bits_turned(ising, flips[who[a]].l, flips[who[a]].i, flips[who[a]].mu, &now[a], limbs);
-    for (ptrdiff_t q = flips[who[0]].l + 1; q < depth; q++) {
+    for (ptrdiff_t q = flips[who[0]].l + 1; q < depth - 1; q++) {
         while (active < n && flips[who[active]].l < q)
             active++;
         for (int a = 0; a < active; a++)
             bits_layer(ising, q, &now[a], blocks);
     }
-    for (int a = 0; a < n; a++)
-        spoiled[who[a]] = (uint8_t)bits_differ(ising, depth + 1, flips[who[a]].mu, &now[a], limbs);
+    for (int a = 0; a < n; a++) {
+        const flip_t *flip = &flips[who[a]];
+        spoiled[who[a]] = flip->l == depth - 1 || bits_misses_target(ising, flip->mu, &now[a], blocks);
+    }
 }
 
 /* Carries out the tasks of an accepted proposal. */

@@ -31,25 +31,23 @@ enum {
 
 /* The kernels side by side.  `form` is a constant of each copy of what follows: 0 for events, up to 32 for words of so
  * many groups of neurons, 35..40 for dense with 32 fewer vectors of neurons, 65..72 for bits with 64 fewer blocks of
- * neurons, 64 for bits beyond 128 neurons.  `team` is NULL in the copies for one thread, which are without all that is
- * for a team. */
-enum { MOST_GROUPS = WORD / INPUTS, ANY_BITS = 64 };
+ * neurons.  `team` is NULL in the copies for one thread, which are without all that is for a team. */
+enum { MOST_GROUPS = WORD / INPUTS, NO_BITS = 64 };
 #define IS_EVENTS(form) ((form) == 0)
 #define IS_WORDS(form) ((form) > 0 && (form) <= MOST_GROUPS)
-#define IS_DENSE(form) ((form) > MOST_GROUPS && (form) < ANY_BITS)
-#define IS_BITS(form) ((form) >= ANY_BITS)
-#define BLOCKS_OF(student, form) ((form) > ANY_BITS ? (form) - ANY_BITS : (int)BITS_OF(student)->blocks)
+#define IS_DENSE(form) ((form) > MOST_GROUPS && (form) < NO_BITS)
+#define IS_BITS(form) ((form) > NO_BITS)
 #define FOR_SHARED_FORMS(X) X(0) X(35) X(36) X(37) X(38) X(39) X(40)
 #define FOR_ALL_FORMS(X) \
     FOR_SHARED_FORMS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(20) \
-    X(24) X(28) X(32) X(64) X(65) X(66) X(67) X(68) X(69) X(70) X(71) X(72)
+    X(24) X(28) X(32) X(65) X(66) X(67) X(68) X(69) X(70) X(71) X(72)
 
 INLINE void begin(student_t *student, const proposal_t *p, int form)
 {
     if (IS_WORDS(form))
         words_begin(WORDS_OF(student), p->l, p->i, p->k, p->before, p->after, p->absolute_sum, form);
     else if (IS_BITS(form))
-        bits_begin(BITS_OF(student), p->l, p->i, p->k, BLOCKS_OF(student, form));
+        bits_begin(BITS_OF(student), p->l, p->i, p->k, form - NO_BITS);
 }
 
 INLINE uint64_t flips(const student_t *student, const proposal_t *p, ptrdiff_t w, int only_first, int form)
@@ -59,7 +57,7 @@ INLINE uint64_t flips(const student_t *student, const proposal_t *p, ptrdiff_t w
     if (IS_DENSE(form))
         return dense_flips(DENSE_OF(student), p->l, p->i, p->k, p->after - p->before, w);
     if (IS_BITS(form))
-        return bits_flips(BITS_OF(student), w, BLOCKS_OF(student, form));
+        return bits_flips(BITS_OF(student), w, only_first, form - NO_BITS);
     return events_flips(EVENTS_OF(student), p->l, p->i, p->k, p->after - p->before, w);
 }
 
@@ -73,7 +71,7 @@ INLINE void evaluate(student_t *student, const proposal_t *p, ptrdiff_t first, i
     else if (IS_DENSE(form))
         dense_evaluate(DENSE_OF(student), p->l, p->i, first, n, flipped, gained, form - MOST_GROUPS);
     else if (IS_BITS(form))
-        bits_evaluate(BITS_OF(student), p->l, p->i, first, n, flipped, gained, BLOCKS_OF(student, form));
+        bits_evaluate(BITS_OF(student), p->l, p->i, first, n, flipped, gained, form - NO_BITS);
     else
         events_evaluate(EVENTS_OF(student), p->l, p->i, n, flipped + first, gained + first);
 }
@@ -85,7 +83,7 @@ INLINE void spoil(student_t *student, int n, const flip_t *of, uint8_t *spoiled,
     else if (IS_DENSE(form))
         dense_spoil(DENSE_OF(student), n, of, spoiled, form - MOST_GROUPS);
     else if (IS_BITS(form))
-        bits_spoil(BITS_OF(student), n, of, spoiled, BLOCKS_OF(student, form));
+        bits_spoil(BITS_OF(student), n, of, spoiled, form - NO_BITS);
     else
         events_spoil(EVENTS_OF(student), n, of, spoiled);
 }
@@ -287,8 +285,8 @@ INLINE void carry_out(student_t *student, const proposal_t *p, ptrdiff_t n, int6
         words_commit(WORDS_OF(student), p->l, n, student->flipped, student->gained, form);
         words_change(WORDS_OF(student), form);
     } else if (IS_BITS(form)) {
-        bits_commit(BITS_OF(student), p->l, n, student->flipped, student->gained, BLOCKS_OF(student, form));
-        bits_change(BITS_OF(student), BLOCKS_OF(student, form));
+        bits_commit(BITS_OF(student), p->l, n, student->flipped, student->gained, form - NO_BITS);
+        bits_change(BITS_OF(student), form - NO_BITS);
     } else if (team) {
         do_job(student, CARRY_OUT, 0, n, n >= SHARED_TASKS || shares_rows(student));
     } else {
@@ -641,7 +639,7 @@ static int make_kernel(student_t *student, int kernel)
         student->kernel = allocate(1, sizeof(dense_t));
         return student->kernel ? dense_make(DENSE_OF(student), machine) : -1;
     case BITS:
-        student->form = ANY_BITS + (machine->width > WORD ? 0 : (int)((machine->width + BITS_BLOCK - 1) / BITS_BLOCK));
+        student->form = NO_BITS + (int)((machine->width + BITS_BLOCK - 1) / BITS_BLOCK);
         student->kernel = allocate(1, sizeof(ising_t));
         return student->kernel ? bits_make(BITS_OF(student), machine) : -1;
     default:

@@ -35,8 +35,8 @@ KERNELS = {"events": EVENTS, "words": WORDS, "gather": GATHER, "dense": DENSE, "
 SHARED = ("events", "dense")
 """Kernels that threads can share."""
 
-NARROW, WIDE, COUNTED = 64, 128, 512
-"""Most neurons per layer of the kernel of words, of those that gather or are dense, and of the one of bits."""
+NARROW, WIDE = 64, 128
+"""Most neurons per layer of the kernel of words, and of those that gather, are dense or have bits."""
 
 
 class WeightOverflow(ArithmeticError):
@@ -60,11 +60,18 @@ def kernels_for(Py_ssize_t depth, Py_ssize_t width, Py_ssize_t fan_in, str level
         best = "dense"
     else:
         best = "gather" if level == "avx512" and fan_in <= 20 and depth > 2 else "events"
-    if ising and width <= COUNTED:
+    if ising and width <= WIDE:
         possible.append("bits")
-        best = "bits"
+        best = "bits" if _bits_are_fastest(depth, width, fan_in, level) else best
     best = best if best in possible else "events"
     return [best, *(name for name in possible if name != best)]
+
+
+def _bits_are_fastest(depth, width, fan_in, level):
+    """Of the kernels for Ising weights: measured (benchmarks/ising.py).  The narrower and deeper, the more so."""
+    if width <= NARROW:
+        return level != "generic"
+    return fan_in > 4 and depth > {"avx512": 2, "avx2": 4, "generic": INFINITY}[level]
 
 
 cdef class Student:
