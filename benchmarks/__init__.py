@@ -1,7 +1,7 @@
 """Benchmarks, `python -m benchmarks [NAME]`.  They print times and ratios, and assert correctness only.
 
-The kernel: `kernel` against Numba and NumPy, `roofline` against the processor, `sizes`, `processes` side by
-side; its history: test_history.py.  The rest of the program: `observables`, `ranks`, `scaling`,
+The kernel: `kernel` against Numba and NumPy, `roofline` against the processor, `sizes`, `ising`, `processes`
+side by side; its history: test_history.py.  The rest of the program: `observables`, `ranks`, `scaling`,
 `calibration`, `exchange`, `manifold`, `moves`, `checkpoints`, `theory`, `threads`.
 """
 

@@ -29,11 +29,11 @@ def title(name: str) -> str:
     return f"{name}: N = {width}, c = {fan_in}, L = {depth}, M = {patterns}"
 
 
-def draw(width: int, fan_in: int, depth: int, patterns: int) -> Sample:
-    """The first sample of a machine of this size, Gaussian weights."""
+def draw(width: int, fan_in: int, depth: int, patterns: int, weights: str = "gaussian") -> Sample:
+    """The first sample of a machine of this size."""
     config = {
         "seed": 1,
-        "network": {"width": width, "depth": depth, "fan_in": fan_in},
+        "network": {"width": width, "depth": depth, "fan_in": fan_in, "weights": weights},
         "patterns": {"train": patterns, "test": TEST_PATTERNS},
         "schedule": {"sweeps": 0},
     }

@@ -29,9 +29,9 @@ MAX_WALKERS = 1_000_000
 MAX_THREADS = 64
 
 LARGE_WIDTH, LARGE_FAN_IN, LARGE_TRAIN, LARGE_STATE = 1_000, 20, 10_000, 4_000_000
-"""From so many neurons per layer (or training patterns, where layers of 65 to 128 are fully connected) and
-N L M signs in all, threads within a walker are worth their cores: measured (benchmarks/threads.py).  Others
-were not measured, or are words (kernels/words.h), which one thread keeps."""
+"""From so many neurons per layer (or training patterns, where layers of 65 to 128 are fully connected, with
+Gaussian weights) and N L M signs in all, threads within a walker are worth their cores: measured
+(benchmarks/threads.py).  Others were not measured, or have kernels of one thread (words.h, bits.h)."""
 
 Start = Literal["planted", "random"]
 STARTS: tuple[Start, ...] = get_args(Start)
@@ -305,7 +305,8 @@ class Dynamics(Section):
         le=MAX_THREADS,
         description="threads that share the work of one walker where one weight moves at a time (`moves: "
         "paper`), with the same results; more than 1 only for "
-        f"network.width >= {LARGE_WIDTH} (fully connected, 65 to 128: patterns.train >= {LARGE_TRAIN})",
+        f"network.width >= {LARGE_WIDTH} (Gaussian weights, fully connected, 65 to 128: "
+        f"patterns.train >= {LARGE_TRAIN})",
     )
 
     @model_validator(mode="before")
@@ -492,14 +493,14 @@ class Config(Section):
     def _large_enough_for_threads(self) -> "Config":
         threads, network, train = self.dynamics.threads, self.network, self.patterns.train
         width, signs = network.width, network.width * network.depth * train
-        dense = 64 < width <= 128 and network.inputs == width
+        dense = not self.ising and 64 < width <= 128 and network.inputs == width
         wide = width >= LARGE_WIDTH and network.inputs >= LARGE_FAN_IN
         large = wide or (dense and train >= LARGE_TRAIN)
         if threads > 1 and not (large and signs >= LARGE_STATE):
             raise ValueError(
                 f"dynamics.threads = {threads} with network.width = {width} and patterns.train = {train}: "
                 f"allowed is 1; more are faster only from width = {LARGE_WIDTH}, fan_in = {LARGE_FAN_IN} on "
-                f"(fully connected with width 65 to 128: from train = {LARGE_TRAIN} on), "
+                f"(Gaussian weights, fully connected with width 65 to 128: from train = {LARGE_TRAIN} on), "
                 f"width x depth x train >= {LARGE_STATE}"
             )
         return self

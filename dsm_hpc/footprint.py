@@ -7,7 +7,7 @@ from dsm_hpc.config import Config, FileInputs, HiddenManifoldInputs
 from dsm_hpc.ensemble import WalkerKey, walker_count
 from dsm_hpc.errors import InputError
 from dsm_hpc.inputfile import Job
-from dsm_hpc.kernels import kernels_for
+from dsm_hpc.kernels import SHARED, kernels_for
 from dsm_hpc.kernels.levels import LEVELS
 from dsm_hpc.machine.inputs import ROWS_AT_A_TIME
 from dsm_hpc.parallel.decomposition import Decomposition, decompose
@@ -52,13 +52,22 @@ def _kernel_bytes(config: Config) -> int:
     """What a student's kernel keeps, by the instruction set whose choice needs most: known on any node."""
     network, train = config.network, config.patterns.train
     shape, threads = (network.depth, network.width, network.inputs), config.dynamics.threads
-    return max(kernel_bytes(kernels_for(*shape, level)[0], *shape, train, threads) for level in LEVELS)
+    most = 0
+    for level in LEVELS:
+        possible = kernels_for(*shape, level, config.ising)
+        taken = next(kernel for kernel in possible if threads == 1 or kernel in SHARED)
+        most = max(most, kernel_bytes(taken, *shape, train, threads, config.ising))
+    return most
 
 
-def kernel_bytes(kernel: str, depth: int, width: int, fan_in: int, train: int, threads: int = 1) -> int:
-    """What one of the kernels keeps (kernels/words.h, gather.h, dense.h, events.h; billiard.h, team.h)."""
+def kernel_bytes(
+    kernel: str, depth: int, width: int, fan_in: int, train: int, threads: int = 1, ising: bool = False
+) -> int:
+    """What a kernel keeps (kernels/words.h, gather.h, dense.h, events.h, bits.h; billiard.h, team.h)."""
     others = threads - 1
-    tasks = 8 * train + _billiard_bytes(fan_in, train) + others * TEAM_BYTES
+    tasks = 8 * train + others * TEAM_BYTES + (0 if ising else _billiard_bytes(fan_in, train))
+    if kernel == "bits":
+        return tasks + _bits_bytes(width, fan_in, depth, train)
     if kernel == "events":
         return tasks + _events_bytes(width, fan_in, depth, train) + others * _scratch_bytes(width, fan_in)
     if kernel == "dense":
@@ -92,6 +101,14 @@ def _dense_bytes(width: int, depth: int, train: int) -> int:
     above = (depth - 1) * neurons * (4 * ceil(train / 2) + 6 * width)  # by pattern; columns
     signs = 8 * (depth + 1) * width * words + 16 * train + 16 * depth * width
     return rows + above + signs + train * (16 * depth + 4)
+
+
+def _bits_bytes(width: int, fan_in: int, depth: int, train: int) -> int:
+    blocks, limbs = ceil(width / 16), ceil(width / 32)
+    signs = 256 * (depth + 2) * limbs * _words(train)
+    weights = 64 * depth * blocks * limbs * (1 + (fan_in < width))
+    tasks = 64 * (depth + 1) * limbs * ((ceil(train / 16) | 1) + 2) + 4 * train
+    return signs + weights + tasks
 
 
 def _events_bytes(width: int, fan_in: int, depth: int, train: int) -> int:

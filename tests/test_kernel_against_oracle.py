@@ -49,7 +49,7 @@ def every_kernel(student):
             student.wiring, student.weights, inputs, student.targets, patterns, student.ising, kernel, level
         )
         for level in AVAILABLE
-        for kernel in kernels.kernels_for(depth, width, fan_in, level)
+        for kernel in kernels.kernels_for(depth, width, fan_in, level, student.ising)
         if (kernel, level) != (student.kernel, student.level)
     ]
 
@@ -150,6 +150,44 @@ def test_wide_and_fully_connected(width, kind):
         run_both(student, machine, beta, 0.5, 1, seed=width)
 
 
+@pytest.mark.parametrize(("start", "beta"), [("random", 0.3), ("planted", inf)])
+@pytest.mark.parametrize("patterns", [1, 63, 64, 65])
+@pytest.mark.parametrize("width", [1, 15, 16, 17, 31, 32, 33])
+def test_ising_weights_where_limbs_end(width, patterns, start, beta):
+    """Whole and begun limbs and vectors of neurons, and of patterns; even and odd numbers of inputs."""
+    rng = np.random.default_rng(width)
+    for fan_in in {width, max(1, width - 1), 1 + width // 8}:
+        kind, depth = ("full", 2) if fan_in == width else ("sparse", 3)
+        student, machine = build(rng, depth, width, fan_in, patterns, kind, True, start)
+        run_both(student, machine, beta, 0.5, 1, seed=width)
+
+
+@pytest.mark.parametrize(("start", "beta"), [("random", 0.2), ("planted", inf)])
+@pytest.mark.parametrize("width", [48, 63, 64, 65, 97, 127, 128, 129])
+def test_ising_weights_of_wide_layers(width, start, beta):
+    """The same of two to four limbs, up to the most neurons that the kernel of bits takes, and beyond."""
+    rng = np.random.default_rng(width)
+    for fan_in, patterns in ((3, 64), (10, 63), (width // 2, 5)):
+        student, machine = build(rng, 2, width, fan_in, patterns, "sparse", True, start)
+        run_both(student, machine, beta, 0.5, 1, seed=width)
+
+
+@pytest.mark.parametrize("width", [63, 64, 65, 128])
+def test_ising_weights_wide_and_fully_connected(width):
+    student, machine = build(np.random.default_rng(39), 2, width, width, 3, "permuted", True, "random")
+    run_both(student, machine, 0.2, 0.5, 1, seed=40)
+
+
+@pytest.mark.parametrize(("width", "fan_in"), [(17, 17), (20, 2), (20, 5), (36, 6)])
+@pytest.mark.parametrize(("start", "beta"), [("random", 0.05), ("random", inf), ("planted", inf)])
+def test_ising_weights_with_many_patterns(width, fan_in, start, beta):
+    """Whole batches of flips are followed; at E = 0 proposals are tried side by side."""
+    kind = "full" if fan_in == width else "sparse"
+    rng = np.random.default_rng(37)
+    student, machine = build(rng, 3, width, fan_in, 450, kind, True, start)
+    run_both(student, machine, beta, 0.5, 2, seed=38)
+
+
 @pytest.mark.parametrize("kind", ["full", "sparse"])
 @pytest.mark.parametrize("width", [40, 80])
 @pytest.mark.parametrize("size", [1e-6, 1e-3, 30.0, 150.0])
@@ -211,6 +249,17 @@ def test_the_kernel_is_chosen_by_size(width, fan_in, kernel):
     if kernel == "events":
         assert student.kernel == kernel
     assert kernel in kernels.kernels_for(2, width, fan_in)
+
+
+def test_bits_are_for_ising_weights():
+    gaussian, _ = build(np.random.default_rng(0), 2, 8, 8, 5, "full", False, "random")
+    ising, _ = build(np.random.default_rng(0), 2, 8, 8, 5, "full", True, "random")
+    assert ising.kernel == kernels.kernels_for(2, 8, 8, ising=True)[0]
+    assert "bits" in kernels.kernels_for(2, 8, 8, ising=True)
+    with pytest.raises(ValueError, match="kernel 'bits' with 8 neurons per layer: allowed are"):
+        kernels.Student(
+            gaussian.wiring, gaussian.weights, gaussian.signs[0], gaussian.targets, 5, False, "bits"
+        )
 
 
 @pytest.mark.parametrize(("width", "kernel"), [(129, "words"), (129, "gather"), (8, "guess")])

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Made, datasets, dsm, small_config
 
@@ -14,7 +15,7 @@ MACHINES = {
     "words": {"network__width": 20, "network__fan_in": 20},
     "gather": {"network__width": 70, "network__fan_in": 5},
     "events": {"network__width": 140, "network__fan_in": 4},
-    "ising": {"network__weights": "ising", "dynamics__betas": [0.5]},
+    "bits": {"network__weights": "ising", "dynamics__betas": [0.5]},
 }
 
 
@@ -62,9 +63,13 @@ def test_announced_memory_is_what_the_kernels_take(width: int, fan_in: int, dept
     )
     sample = draw_sample(config, 0)
     inputs, targets = sample.teacher.train[0], sample.teacher.train[-1]
-    for kernel in kernels_for(depth, width, fan_in):
-        student = Student(sample.wiring, sample.teacher.weights, inputs, targets, train, False, kernel)
-        formula = footprint.kernel_bytes(kernel, depth, width, fan_in, train)
-        assert formula == pytest.approx(student.kernel_bytes, rel=0.03), kernel
-    taken = Student(sample.wiring, sample.teacher.weights, inputs, targets, train, False)
+    weights = sample.teacher.weights
+    for ising in False, True:
+        for kernel in kernels_for(depth, width, fan_in, ising=ising):
+            student = Student(
+                sample.wiring, np.sign(weights) if ising else weights, inputs, targets, train, ising, kernel
+            )
+            formula = footprint.kernel_bytes(kernel, depth, width, fan_in, train, ising=ising)
+            assert formula == pytest.approx(student.kernel_bytes, rel=0.03), kernel
+    taken = Student(sample.wiring, weights, inputs, targets, train, False)
     assert footprint._kernel_bytes(config) >= 0.97 * taken.kernel_bytes

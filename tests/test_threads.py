@@ -93,6 +93,11 @@ def test_other_kernels_run_on_one_thread(kernel: str) -> None:
             Student(wiring, np.ones((1, 3, 1)), inputs, inputs, 1, False, kernel, level, threads=2)
 
 
+def test_ising_weights_get_a_kernel_that_threads_share() -> None:
+    wiring, weights, *signs = draw("dense", "planted")
+    assert Student(wiring, np.sign(weights), *signs, 2049, True, threads=2).kernel in SHARED
+
+
 LARGE = {
     "dynamics__moves": "paper",
     "network__width": 1000,

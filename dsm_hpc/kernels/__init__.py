@@ -11,9 +11,10 @@ from dsm_hpc.kernels.signs import (
     unpack,
     weight_overlaps,
 )
-from dsm_hpc.kernels.student import Student, WeightOverflow, kernels_for
+from dsm_hpc.kernels.student import SHARED, Student, WeightOverflow, kernels_for
 
 __all__ = [
+    "SHARED",
     "Student",
     "WeightOverflow",
     "build",

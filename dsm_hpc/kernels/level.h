@@ -16,7 +16,7 @@ typedef struct {
     int window;                 /* half of the proposals to try together next at E = 0 (student.h) */
     int warmth;                 /* running mean of acceptance, times 2^16 (student.h) */
     int form;                   /* which kernel, and which copy of it (student.h) */
-    void *kernel;               /* words_t, dense_t or events_t */
+    void *kernel;               /* words_t, dense_t, ising_t or events_t */
     billiard_t billiard;        /* of the perceptron that is visited */
     int threads;                /* that share the work */
     struct team *team;          /* team.h; NULL for one thread */
@@ -42,8 +42,8 @@ typedef struct {
     const int64_t *thresholds;  /* that each may cost; NULL: 0 */
 } visits_t;
 
-/* Kernels: events.h; words.h, also with layers that are gathered (gather.h, AVX-512 only); dense.h. */
-enum { EVENTS, WORDS, GATHER, DENSE };
+/* Kernels: events.h; words.h, also with layers that are gathered (gather.h, AVX-512 only); dense.h; bits.h. */
+enum { EVENTS, WORDS, GATHER, DENSE, BITS };
 
 /* Functions that allocate return 0, or -1 if there is not enough memory. */
 typedef struct {

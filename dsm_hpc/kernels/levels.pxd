@@ -31,7 +31,7 @@ cdef extern from "level.h" nogil:
         const double *velocities
         const double *tangents
         const int64_t *thresholds
-    enum: EVENTS, WORDS, GATHER, DENSE
+    enum: EVENTS, WORDS, GATHER, DENSE, BITS
     ctypedef struct level_t:
         const char *name
         int (*make)(student_t *student, int kernel) noexcept nogil

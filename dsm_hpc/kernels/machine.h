@@ -40,6 +40,18 @@ INLINE uint64_t quotient(uint64_t x, uint64_t divisor, uint64_t reciprocal)
 /* Perceptron i of layer l (0..L-1) changes sign in pattern mu. */
 typedef struct { int32_t l, i, mu; } flip_t;
 
+/* Sorts n > 0 flips from the lowest layer to the highest: who[0], who[1], ... */
+INLINE void from_lowest(int n, const flip_t *flips, int *who)
+{
+    who[0] = 0;
+    for (int t = 1; t < n; t++) {
+        int place = t;
+        for (; place > 0 && flips[who[place - 1]].l > flips[t].l; place--)
+            who[place] = who[place - 1];
+        who[place] = t;
+    }
+}
+
 /* Of weight k of perceptron i of layer l. */
 INLINE ptrdiff_t place_of(const machine_t *machine, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k)
 {

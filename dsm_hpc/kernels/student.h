@@ -1,10 +1,12 @@
 /* Proposals of single weights to one student: drawn elsewhere, decided and carried out here.
  *
- * Bound: what the kernel takes to find the patterns that flip and to follow them upwards (words.h, dense.h, events.h).
+ * Bound: what the kernel takes to find the patterns that flip and to follow them upwards (words.h, dense.h, events.h,
+ * bits.h).
  */
 #ifndef DSM_STUDENT_H
 #define DSM_STUDENT_H
 #include <math.h>
+#include "bits.h"
 #include "dense.h"
 #include "events.h"
 #include "team.h"
@@ -25,22 +27,27 @@ enum {
 #define WORDS_OF(student) ((words_t *)(student)->kernel)
 #define EVENTS_OF(student) ((events_t *)(student)->kernel)
 #define DENSE_OF(student) ((dense_t *)(student)->kernel)
+#define BITS_OF(student) ((ising_t *)(student)->kernel)
 
 /* The kernels side by side.  `form` is a constant of each copy of what follows: 0 for events, up to 32 for words of so
- * many groups of neurons, 34..36 for dense with 32 fewer blocks of neurons.  `team` is NULL in the copies for one
- * thread, which are without all that is for a team. */
-enum { MOST_GROUPS = WORD / INPUTS };
+ * many groups of neurons, 34..36 for dense with 32 fewer blocks of neurons, 65..72 for bits with 64 fewer blocks of
+ * neurons.  `team` is NULL in the copies for one thread, which are without all that is for a team. */
+enum { MOST_GROUPS = WORD / INPUTS, NO_BITS = 64 };
+#define IS_EVENTS(form) ((form) == 0)
 #define IS_WORDS(form) ((form) > 0 && (form) <= MOST_GROUPS)
-#define IS_DENSE(form) ((form) > MOST_GROUPS)
+#define IS_DENSE(form) ((form) > MOST_GROUPS && (form) < NO_BITS)
+#define IS_BITS(form) ((form) > NO_BITS)
 #define FOR_SHARED_FORMS(X) X(0) X(34) X(35) X(36)
 #define FOR_ALL_FORMS(X) \
     FOR_SHARED_FORMS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(20) \
-    X(24) X(28) X(32)
+    X(24) X(28) X(32) X(65) X(66) X(67) X(68) X(69) X(70) X(71) X(72)
 
 INLINE void begin(student_t *student, const proposal_t *p, int form)
 {
     if (IS_WORDS(form))
         words_begin(WORDS_OF(student), p->l, p->i, p->k, p->before, p->after, p->absolute_sum, form);
+    else if (IS_BITS(form))
+        bits_begin(BITS_OF(student), p->l, p->i, p->k, form - NO_BITS);
 }
 
 INLINE uint64_t flips(const student_t *student, const proposal_t *p, ptrdiff_t w, int only_first, int form)
@@ -49,6 +56,8 @@ INLINE uint64_t flips(const student_t *student, const proposal_t *p, ptrdiff_t w
         return words_flips(WORDS_OF(student), w, only_first, form);
     if (IS_DENSE(form))
         return dense_flips(DENSE_OF(student), p->l, p->i, p->k, p->after - p->before, w);
+    if (IS_BITS(form))
+        return bits_flips(BITS_OF(student), w, only_first, form - NO_BITS);
     return events_flips(EVENTS_OF(student), p->l, p->i, p->k, p->after - p->before, w);
 }
 
@@ -61,6 +70,8 @@ INLINE void evaluate(student_t *student, const proposal_t *p, ptrdiff_t first, i
         words_evaluate(WORDS_OF(student), p->l, p->i, first, n, flipped, gained, form);
     else if (IS_DENSE(form))
         dense_evaluate(DENSE_OF(student), p->l, p->i, first, n, flipped, gained, form - MOST_GROUPS);
+    else if (IS_BITS(form))
+        bits_evaluate(BITS_OF(student), p->l, p->i, first, n, flipped, gained, form - NO_BITS);
     else
         events_evaluate(EVENTS_OF(student), p->l, p->i, n, flipped + first, gained + first);
 }
@@ -71,6 +82,8 @@ INLINE void spoil(student_t *student, int n, const flip_t *of, uint8_t *spoiled,
         words_spoil(WORDS_OF(student), n, of, spoiled, form);
     else if (IS_DENSE(form))
         dense_spoil(DENSE_OF(student), n, of, spoiled, form - MOST_GROUPS);
+    else if (IS_BITS(form))
+        bits_spoil(BITS_OF(student), n, of, spoiled, form - NO_BITS);
     else
         events_spoil(EVENTS_OF(student), n, of, spoiled);
 }
@@ -134,7 +147,7 @@ INLINE void fetch(const student_t *student, const block_t *block, ptrdiff_t t, c
         words_prefetch(WORDS_OF(student), l, i, at_zero, form);
     else if (IS_DENSE(form))
         dense_prefetch(DENSE_OF(student), l, i, words);
-    else
+    else if (IS_EVENTS(form))
         events_prefetch(EVENTS_OF(student), l, i, k, words);
 }
 
@@ -273,6 +286,9 @@ INLINE void carry_out(student_t *student, const proposal_t *p, ptrdiff_t n, int6
     if (IS_WORDS(form)) {
         words_commit(WORDS_OF(student), p->l, n, student->flipped, student->gained, form);
         words_change(WORDS_OF(student), form);
+    } else if (IS_BITS(form)) {
+        bits_commit(BITS_OF(student), p->l, n, student->flipped, student->gained, form - NO_BITS);
+        bits_change(BITS_OF(student), form - NO_BITS);
     } else if (team) {
         do_job(student, CARRY_OUT, 0, n, n >= SHARED_TASKS || shares_rows(student));
     } else {
@@ -280,7 +296,7 @@ INLINE void carry_out(student_t *student, const proposal_t *p, ptrdiff_t n, int6
     }
     if (IS_DENSE(form))
         dense_set_weight(DENSE_OF(student), p->l, p->i, p->k, p->after, form - MOST_GROUPS);
-    else if (!IS_WORDS(form))
+    else if (IS_EVENTS(form))
         events_set_weight(EVENTS_OF(student), p->l, p->i, p->k, p->after);
     student->energy += gain;
     student->J[p->position] = p->J;
@@ -600,6 +616,8 @@ static void student_free(student_t *student)
         words_free(WORDS_OF(student));
     else if (student->kernel && IS_DENSE(student->form))
         dense_free(DENSE_OF(student));
+    else if (student->kernel && IS_BITS(student->form))
+        bits_free(BITS_OF(student));
     else if (student->kernel)
         events_free(EVENTS_OF(student));
     free(student->kernel);
@@ -622,6 +640,10 @@ static int make_kernel(student_t *student, int kernel)
         student->form = MOST_GROUPS + (int)((machine->width + DENSE_BLOCK - 1) / DENSE_BLOCK);
         student->kernel = allocate(1, sizeof(dense_t));
         return student->kernel ? dense_make(DENSE_OF(student), machine) : -1;
+    case BITS:
+        student->form = NO_BITS + (int)((machine->width + BITS_BLOCK - 1) / BITS_BLOCK);
+        student->kernel = allocate(1, sizeof(ising_t));
+        return student->kernel ? bits_make(BITS_OF(student), machine) : -1;
     default:
         student->form = (int)groups_for(machine->width);
         student->kernel = allocate(1, sizeof(words_t));
@@ -653,6 +675,8 @@ static void student_load(student_t *student, const uint64_t *signs, const uint64
         words_load(WORDS_OF(student), signs, targets);
     else if (IS_DENSE(student->form))
         dense_load(DENSE_OF(student), signs, targets);
+    else if (IS_BITS(student->form))
+        bits_load(BITS_OF(student), signs, targets);
     else
         events_load(EVENTS_OF(student), signs, targets);
     student->energy = 0;
@@ -666,6 +690,8 @@ static void student_signs(const student_t *student, uint64_t *signs)
         words_signs(WORDS_OF(student), signs);
     else if (IS_DENSE(student->form))
         dense_signs(DENSE_OF(student), signs);
+    else if (IS_BITS(student->form))
+        bits_signs(BITS_OF(student), signs);
     else
         events_signs(EVENTS_OF(student), signs);
 }
@@ -676,6 +702,8 @@ static int student_same(student_t *a, student_t *b)
         return 0;
     if (IS_WORDS(a->form))
         return words_same(WORDS_OF(a), WORDS_OF(b));
+    if (IS_BITS(a->form))
+        return bits_same(BITS_OF(a), BITS_OF(b));
     return IS_DENSE(a->form) ? dense_same(DENSE_OF(a), DENSE_OF(b)) : events_same(EVENTS_OF(a), EVENTS_OF(b));
 }
 #endif

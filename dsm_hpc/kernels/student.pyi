@@ -4,9 +4,11 @@ from numpy.typing import NDArray
 NARROW: int
 WIDE: int
 
+SHARED: tuple[str, ...]
+
 class WeightOverflow(ArithmeticError): ...
 
-def kernels_for(depth: int, width: int, fan_in: int, level: str = ...) -> list[str]: ...
+def kernels_for(depth: int, width: int, fan_in: int, level: str = ..., ising: bool = ...) -> list[str]: ...
 
 class Student:
     ising: bool

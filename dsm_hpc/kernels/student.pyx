@@ -2,7 +2,7 @@
 
 A proposal changes one weight; only the patterns that flip at its perceptron are followed into the layers above.
 Random numbers are drawn here, in blocks; what is done with them is C, compiled for several instruction sets
-(level.h, student.h) and with several ways to follow flips (words.h, gather.h, dense.h, events.h).
+(level.h, student.h) and with several ways to follow flips (words.h, gather.h, dense.h, events.h, bits.h).
 """
 
 from libc.math cimport INFINITY, floor, sqrt, tan
@@ -19,7 +19,9 @@ from dsm_hpc.kernels.grid import weight_bits
 from dsm_hpc.kernels.levels import OPENMP, SIMD
 from dsm_hpc.kernels.signs import forward, quantise
 
-from dsm_hpc.kernels.levels cimport DENSE, EVENTS, GATHER, WORDS, block_t, level_named, level_t, student_t, visits_t
+from dsm_hpc.kernels.levels cimport (
+    BITS, DENSE, EVENTS, GATHER, WORDS, block_t, level_named, level_t, student_t, visits_t,
+)
 
 cdef extern from "numpy/random/distributions.h" nogil:
     void random_bounded_uint64_fill(
@@ -28,20 +30,20 @@ cdef extern from "numpy/random/distributions.h" nogil:
 cdef enum:
     DRAWS = 1024      # proposals whose random numbers are drawn at a time: 24 KiB, stays in L1
 
-KERNELS = {"events": EVENTS, "words": WORDS, "gather": GATHER, "dense": DENSE}
+KERNELS = {"events": EVENTS, "words": WORDS, "gather": GATHER, "dense": DENSE, "bits": BITS}
 
 SHARED = ("events", "dense")
 """Kernels that threads can share."""
 
 NARROW, WIDE = 64, 128
-"""Most neurons per layer of the kernel of words, and of those that gather or are dense."""
+"""Most neurons per layer of the kernel of words, and of those that gather, are dense or have bits."""
 
 
 class WeightOverflow(ArithmeticError):
     """A perceptron's weights no longer fit the fixed-point grid."""
 
 
-def kernels_for(Py_ssize_t depth, Py_ssize_t width, Py_ssize_t fan_in, str level=SIMD):
+def kernels_for(Py_ssize_t depth, Py_ssize_t width, Py_ssize_t fan_in, str level=SIMD, bint ising=False):
     """The kernels that such a machine can have at this level, the one that was measured to be fastest first."""
     full = fan_in == width
     possible = ["events"]
@@ -58,8 +60,18 @@ def kernels_for(Py_ssize_t depth, Py_ssize_t width, Py_ssize_t fan_in, str level
         best = "dense"
     else:
         best = "gather" if level == "avx512" and fan_in <= 20 and depth > 2 else "events"
+    if ising and width <= WIDE:
+        possible.append("bits")
+        best = "bits" if _bits_are_fastest(depth, width, fan_in, level) else best
     best = best if best in possible else "events"
     return [best, *(name for name in possible if name != best)]
+
+
+def _bits_are_fastest(depth, width, fan_in, level):
+    """Of the kernels for Ising weights: measured (benchmarks/ising.py).  The narrower and deeper, the more so."""
+    if width <= NARROW:
+        return level != "generic"
+    return fan_in > 4 and depth > {"avx512": 2, "avx2": 4, "generic": INFINITY}[level]
 
 
 cdef class Student:
@@ -101,8 +113,8 @@ cdef class Student:
         depth, width, fan_in = wiring.shape
         self.level = level or SIMD
         self.kernels = level_named(self.level)
-        possible = kernels_for(depth, width, fan_in, self.level)
-        self.kernel = kernel or possible[0]
+        possible = kernels_for(depth, width, fan_in, self.level, ising)
+        self.kernel = kernel or next(name for name in possible if threads == 1 or name in SHARED)
         if self.kernel not in possible:
             raise ValueError(f"kernel {kernel!r} with {width} neurons per layer: allowed are {', '.join(possible)}")
         if threads < 1 or (threads > 1 and not OPENMP):

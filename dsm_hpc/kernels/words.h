@@ -584,23 +584,18 @@ INLINE void words_evaluate(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t f
     }
 }
 
-/* Independent flips at E = 0: whether they spoil an output bit. */
+/* Independent flips at E = 0, at least one: whether they spoil an output bit. */
 INLINE void words_spoil(words_t *words, int n, const flip_t *flips, uint8_t *spoiled, int groups)
 {
     const ptrdiff_t depth = words->machine->depth;
     word_t now[BATCH];
     int who[BATCH], active = 0;
-    for (int t = 0; t < n; t++) {       /* from the lowest layer to the highest */
-        int place = t;
-        for (; place > 0 && flips[who[place - 1]].l > flips[t].l; place--)
-            who[place] = who[place - 1];
-        who[place] = t;
-    }
+    from_lowest(n, flips, who);
     for (int a = 0; a < n; a++) {
         const flip_t *flip = &flips[who[a]];
         put_word(now + a, xor_words(word_of(words, flip->l + 1, flip->mu, groups), one_bit(flip->i)), groups);
     }
-    for (ptrdiff_t q = n ? flips[who[0]].l + 1 : depth; q < depth - 1; q++) {
+    for (ptrdiff_t q = flips[who[0]].l + 1; q < depth - 1; q++) {
         while (active < n && flips[who[active]].l < q)
             active++;
         layers_above(words, q, active, now, now, groups);
