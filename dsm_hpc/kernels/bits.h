@@ -22,9 +22,8 @@
 enum {
     BITS_WIDTH = 128,           /* most neurons per layer */
     BITS_LIMB = 32,             /* neurons in a limb */
-    BITS_BLOCK = 16,            /* perceptrons, or patterns, side by side */
+    BITS_BLOCK = BATCH,         /* perceptrons, patterns, or tasks side by side: 16 */
     BITS_MOST = BITS_WIDTH / BITS_LIMB,     /* limbs */
-    BITS_VECTORS = BITS_BLOCK / LANES,      /* in a block */
 };
 
 /* Limbs of perceptrons or patterns side by side. */
@@ -167,17 +166,16 @@ INLINE void bits_turned(const ising_t *ising, ptrdiff_t l, ptrdiff_t i, ptrdiff_
     word->limb[i / BITS_LIMB] ^= limb_bit(i);
 }
 
-/* How many neurons of layer l differ from a word in pattern mu. */
-INLINE int bits_differing(const ising_t *ising, ptrdiff_t l, ptrdiff_t mu, const bits_t *word, int limbs)
+/* How many neurons differ between two words, each limb 16 after the one before. */
+INLINE int bits_differing(const uint32_t *a, const uint32_t *b, int limbs)
 {
-    const uint32_t *pattern = bits_pattern(ising, l, mu, limbs);
     int differing = 0;
     for (int j = 0; j < limbs; j++)
-        differing += __builtin_popcount(word->limb[j] ^ pattern[j * BITS_BLOCK]);
+        differing += __builtin_popcount(a[j * BITS_BLOCK] ^ b[j * BITS_BLOCK]);
     return differing;
 }
 
-/* Whether any does. */
+/* Whether layer l differs from a word in pattern mu. */
 INLINE int bits_differ(const ising_t *ising, ptrdiff_t l, ptrdiff_t mu, const bits_t *word, int limbs)
 {
     const uint32_t *pattern = bits_pattern(ising, l, mu, limbs);
@@ -287,7 +285,7 @@ INLINE void bits_layer_of_tasks(const ising_t *ising, ptrdiff_t l, int n, uint32
         limbs_t x[BITS_MOST];
 #pragma GCC unroll 4
         for (int j = 0; j < limbs; j++)
-            x[j] = load_limbs(now + j * BATCH + v);
+            x[j] = load_limbs(now + j * BITS_BLOCK + v);
 #pragma GCC unroll 4
         for (int j = 0; j < limbs; j++) {
             const ptrdiff_t place = bits_place(ising, l, j * BITS_LIMB, limbs);
@@ -295,7 +293,7 @@ INLINE void bits_layer_of_tasks(const ising_t *ising, ptrdiff_t l, int n, uint32
             const limbs_t plus = bits_limb_of_tasks(
                 ising->weights + place, sparse ? ising->reads + place : NULL, x, ising->half,
                 left < BITS_LIMB ? left : BITS_LIMB, limbs);
-            memcpy(now + j * BATCH + v, &plus, sizeof plus);
+            memcpy(now + j * BITS_BLOCK + v, &plus, sizeof plus);
         }
     }
 }
@@ -352,7 +350,7 @@ INLINE void bits_follow_together(ising_t *ising, ptrdiff_t l, ptrdiff_t first, i
         else
             bits_layer_of_tasks(ising, q, n, now, 0, limbs);
         for (int j = 0; j < limbs; j++)
-            memcpy(bits_after(ising, first, q + 1, j, limbs), now + j * BATCH, BATCH * sizeof *now);
+            memcpy(bits_after(ising, first, q + 1, j, limbs), now + j * BITS_BLOCK, BATCH * sizeof *now);
     }
 }
 
@@ -363,7 +361,7 @@ INLINE void bits_follow_one(ising_t *ising, ptrdiff_t l, ptrdiff_t task, ptrdiff
     const ptrdiff_t depth = ising->machine->depth;
     bits_t word;
     for (int j = 0; j < limbs; j++)
-        word.limb[j] = now[j * BATCH];
+        word.limb[j] = now[j * BITS_BLOCK];
     for (ptrdiff_t q = l + 1; q < depth; q++) {
         bits_layer(ising, q, &word, blocks);
         for (int j = 0; j < limbs; j++)
@@ -375,7 +373,7 @@ INLINE void bits_follow_one(ising_t *ising, ptrdiff_t l, ptrdiff_t task, ptrdiff
         }
     }
     for (int j = 0; j < limbs; j++)
-        now[j * BATCH] = word.limb[j];
+        now[j * BITS_BLOCK] = word.limb[j];
 }
 
 /* Tasks first..first + n - 1 of a proposal: (l, i) flips in patterns[task]; gained[task] is what the pattern's
@@ -385,15 +383,15 @@ INLINE void bits_evaluate(ising_t *ising, ptrdiff_t l, ptrdiff_t i, ptrdiff_t fi
 {
     const int limbs = BITS_LIMBS(blocks);
     const ptrdiff_t depth = ising->machine->depth;
-    uint32_t now[BITS_MOST * BATCH];        /* [limb][task], whatever is there beyond the last task */
+    uint32_t now[BITS_MOST * BITS_BLOCK];   /* [limb][task], whatever is there beyond the last task */
     for (int t = 0; t < n; t++) {
         const uint32_t *state = bits_pattern(ising, l + 1, patterns[first + t], limbs);
         for (int j = 0; j < limbs; j++)
-            now[j * BATCH + t] = state[j * BITS_BLOCK] ^ (j == i / BITS_LIMB ? limb_bit(i) : 0);
+            now[j * BITS_BLOCK + t] = state[j * BITS_BLOCK] ^ (j == i / BITS_LIMB ? limb_bit(i) : 0);
         ising->top[first + t] = (int32_t)depth;
     }
     for (int j = 0; j < limbs; j++)
-        memcpy(bits_after(ising, first, l + 1, j, limbs), now + j * BATCH, BATCH * sizeof *now);
+        memcpy(bits_after(ising, first, l + 1, j, limbs), now + j * BITS_BLOCK, BATCH * sizeof *now);
     if (n > BATCH / 2)
         bits_follow_together(ising, l, first, n, now, limbs);
     else
@@ -402,10 +400,7 @@ INLINE void bits_evaluate(ising_t *ising, ptrdiff_t l, ptrdiff_t i, ptrdiff_t fi
     for (int t = 0; t < n; t++) {
         const ptrdiff_t mu = patterns[first + t];
         const uint32_t *target = bits_pattern(ising, depth + 1, mu, limbs);
-        int wrong = 0;
-        for (int j = 0; j < limbs; j++)
-            wrong += __builtin_popcount(now[j * BATCH + t] ^ target[j * BITS_BLOCK]);
-        gained[first + t] = wrong - ising->machine->wrong[mu];
+        gained[first + t] = bits_differing(now + t, target, limbs) - ising->machine->wrong[mu];
     }
 }
 
@@ -541,9 +536,9 @@ static void bits_load(ising_t *ising, const uint64_t *signs, const uint64_t *tar
         for (ptrdiff_t i = 0; i < machine->width; i++)
             bits_load_perceptron(ising, l, i);
     for (ptrdiff_t mu = 0; mu < machine->patterns; mu++) {
-        bits_t outputs;
-        bits_word(ising, machine->depth, mu, &outputs, (int)ising->limbs);
-        machine->wrong[mu] = bits_differing(ising, machine->depth + 1, mu, &outputs, (int)ising->limbs);
+        const uint32_t *outputs = bits_pattern(ising, machine->depth, mu, (int)ising->limbs);
+        const uint32_t *target = bits_pattern(ising, machine->depth + 1, mu, (int)ising->limbs);
+        machine->wrong[mu] = bits_differing(outputs, target, (int)ising->limbs);
     }
 }
 
