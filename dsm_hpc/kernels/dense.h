@@ -28,7 +28,6 @@ enum {
     DENSE_LINE = 16,                /* patterns in a cache line of a row */
     DENSE_PARTS = DENSE_BLOCK / SHORTS,     /* vectors in a block */
     DENSE_CHUNK = 8 / DENSE_PARTS,  /* blocks in eight registers */
-    DENSE_SPARE = 128,              /* of the 16 bits, for rounding: at most 128 columns, a half each */
 };
 
 /* A bit for each neuron of a layer. */
@@ -559,12 +558,6 @@ INLINE void dense_change(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int3
         dense_copy_row(d, l, i, first, last, blocks);
 }
 
-/* To the nearest multiple of 2^shift. */
-INLINE int16_t dense_rounded(int32_t weight, int shift)
-{
-    return (int16_t)((weight + (((int64_t)1 << shift) >> 1)) >> shift);
-}
-
 /* And where flips are followed; none are below layer 0. */
 INLINE void dense_set_weight(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t q, int blocks)
 {
@@ -572,12 +565,7 @@ INLINE void dense_set_weight(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, 
         return;
     const ptrdiff_t at = dense_column(d, l, dense_input(d, l, i, k), blocks) + i;
     d->columns[at] = 2 * q;
-    d->rounded[at] = dense_rounded(2 * q, d->shift);
-}
-
-INLINE int dense_fits(const dense_t *d, int64_t absolute_sum)
-{
-    return absolute_sum <= (int64_t)(INT16_MAX - DENSE_SPARE) << d->shift;
+    d->rounded[at] = (int16_t)rounded(2 * q, d->shift);
 }
 
 /* All that is rounded, anew. */
@@ -586,7 +574,7 @@ static void dense_round(dense_t *d)
     const machine_t *machine = d->machine;
     const ptrdiff_t count = (machine->depth - 1) * machine->width * DENSE_STRIDE(d->blocks);
     for (ptrdiff_t at = 0; at < count; at++)
-        d->rounded[at] = dense_rounded(d->columns[at], d->shift);
+        d->rounded[at] = (int16_t)rounded(d->columns[at], d->shift);
     for (ptrdiff_t l = 1; l < machine->depth; l++)
         for (ptrdiff_t i = 0; i < machine->width; i++)
             dense_copy_row(d, l, i, 0, machine->patterns, (int)d->blocks);
@@ -595,9 +583,9 @@ static void dense_round(dense_t *d)
 /* Coarser rounding, if a perceptron with this sum of |weights| needs it. */
 INLINE void dense_make_room(dense_t *d, int64_t absolute_sum)
 {
-    if (LIKELY(dense_fits(d, absolute_sum)))
+    if (LIKELY(fits_shorts(absolute_sum, d->shift)))
         return;
-    while (!dense_fits(d, absolute_sum))
+    while (!fits_shorts(absolute_sum, d->shift))
         d->shift++;
     dense_round(d);
 }
@@ -718,7 +706,7 @@ static void dense_load(dense_t *d, const uint64_t *inputs, const uint64_t *targe
             dense_load_row_of(d, l, i);
     d->shift = 0;
     for (ptrdiff_t place = 0; place < machine->depth * machine->width; place++)
-        while (!dense_fits(d, machine->absolute_sum[place]))
+        while (!fits_shorts(machine->absolute_sum[place], d->shift))
             d->shift++;
     dense_round(d);
     for (ptrdiff_t mu = 0; mu < machine->patterns; mu++) {

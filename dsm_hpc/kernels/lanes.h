@@ -16,7 +16,11 @@
 #else
 #define BYTES 16
 #endif
-enum { LANES = BYTES / 4, SHORTS = BYTES / 2 };
+enum {
+    LANES = BYTES / 4,
+    SHORTS = BYTES / 2,
+    SPARE = 128,        /* of the 16 bits, for rounding: at most 128 tables, weights or columns, a half each */
+};
 typedef int32_t lanes_t __attribute__((vector_size(BYTES)));
 typedef int16_t shorts_t __attribute__((vector_size(BYTES)));
 typedef uint16_t ushorts_t __attribute__((vector_size(BYTES)));
@@ -117,6 +121,18 @@ INLINE uint32_t near_zero(shorts_t v, int16_t slack, shorts_t window)
 #else
     return negative_shorts((shorts_t)((ushorts_t)(v + slack) < (ushorts_t)window));
 #endif
+}
+
+/* Sums in 16 bits are rounded to 2^shift.  To the nearest multiple: */
+INLINE int32_t rounded(int64_t weight, int shift)
+{
+    return (int32_t)((weight + (((int64_t)1 << shift) >> 1)) >> shift);
+}
+
+/* Whether the sums of a perceptron with this sum of |weights| fit. */
+INLINE int fits_shorts(int64_t absolute_sum, int shift)
+{
+    return absolute_sum <= (int64_t)(INT16_MAX - SPARE) << shift;
 }
 
 /* Bit b: lane b has some of these bits set. */

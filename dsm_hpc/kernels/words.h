@@ -28,7 +28,6 @@ enum {
     PLANE = 16,                     /* neurons in a short of the state */
     INPUTS = 4,                     /* neurons that index a table together */
     ENTRIES = 1 << INPUTS,
-    SPARE = 128,                    /* of the 16 bits, for rounding: at most 64 tables or weights, a half each */
 };
 
 /* Signs of a layer in one pattern, bit i = neuron i is +1.  `high` is not used up to 64 neurons. */
@@ -199,12 +198,6 @@ INLINE int32_t exact_sum(const words_t *words, ptrdiff_t l, ptrdiff_t i, word_t 
 static __attribute__((noinline)) int32_t exact_field(const words_t *words, ptrdiff_t l, ptrdiff_t i, word_t below)
 {
     return exact_sum(words, l, i, below, words->planes);
-}
-
-/* To the nearest multiple of 2^shift. */
-INLINE int32_t rounded(int64_t weight, int shift)
-{
-    return (int32_t)((weight + (((int64_t)1 << shift) >> 1)) >> shift);
 }
 
 /* The 16 sums of +-q, rounded down to 2^shift: in entry e neuron b of the group is +1 where bit b of e is set.
@@ -505,18 +498,12 @@ INLINE void watch(words_t *words, ptrdiff_t l, ptrdiff_t i, int32_t mu, int grou
 
 /* ---------------------------------------------------------------------------------------------- the kernel */
 
-/* Whether sums and weights up to these stay within 16 bits. */
-INLINE int words_fit(const words_t *words, int64_t absolute_sum)
-{
-    return absolute_sum <= (int64_t)(INT16_MAX - SPARE) << words->shift;
-}
-
 static void build(words_t *words);
 
 /* Coarser rounding, as a perceptron with this sum of |weights| needs. */
 static void make_room(words_t *words, int64_t absolute_sum)
 {
-    while (!words_fit(words, absolute_sum))
+    while (!fits_shorts(absolute_sum, words->shift))
         words->shift++;
     build(words);
 }
@@ -526,7 +513,7 @@ INLINE void words_begin(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, i
                         int64_t absolute_sum, int groups)
 {
     const machine_t *machine = words->machine;
-    if (UNLIKELY(!words_fit(words, absolute_sum)))
+    if (UNLIKELY(!fits_shorts(absolute_sum, words->shift)))
         make_room(words, absolute_sum);
     words->probe.l = l;
     words->probe.i = i;
@@ -722,7 +709,7 @@ static void words_replace(words_t *words, ptrdiff_t l, ptrdiff_t i, const int32_
     const machine_t *machine = words->machine;
     for (ptrdiff_t k = 0; k < machine->fan_in; k++)
         exact_of(words, l, i)[words->limbs ? k : machine->inputs[place_of(machine, l, i, k)]] = q[k];
-    if (UNLIKELY(!words_fit(words, absolute_sum)))
+    if (UNLIKELY(!fits_shorts(absolute_sum, words->shift)))
         make_room(words, absolute_sum);
     else if (!words->limbs)
         build_perceptron(words, l, i);
@@ -819,7 +806,7 @@ static void words_load(words_t *words, const uint64_t *signs, const uint64_t *ta
     }
     memset(words->sentinels, 0, (size_t)(machine->depth * machine->width) * SENTINELS * sizeof *words->sentinels);
     words->shift = 0;
-    while (!words_fit(words, largest))
+    while (!fits_shorts(largest, words->shift))
         words->shift++;
     for (ptrdiff_t l = 0; l <= machine->depth; l++)
         load_layer(words, l, signs + l * layer);
