@@ -98,7 +98,8 @@ def _words_bytes(width: int, fan_in: int, depth: int, train: int, gathered: bool
 def _dense_bytes(width: int, depth: int, train: int) -> int:
     neurons, words = 32 * ceil(width / 32), _words(train)
     rows = 4 * depth * width * (64 * words + 16)
-    above = (depth - 1) * neurons * (4 * ceil(train / 2) + 6 * width)  # by pattern; columns
+    pair = 64 * (ceil(width / 16) | 1)
+    above = (depth - 1) * (pair * ceil(train / 2) + 6 * width * neurons)  # by pattern; columns
     signs = 8 * (depth + 1) * width * words + 16 * train + 16 * depth * width
     return rows + above + signs + train * (16 * depth + 4)
 

@@ -44,6 +44,8 @@ typedef struct {
     const machine_t *machine;
     ptrdiff_t blocks, words;        /* ceil(N / 32), ceil(M / 64) */
     ptrdiff_t stride;               /* patterns from one row to the next: odd in cache lines */
+    ptrdiff_t pair;                 /* shorts from two patterns to the next two: odd in cache lines, so that what an
+                                     * accepted proposal writes does not fall into few sets of L1 */
     int shift;                      /* what is followed is rounded to 2^shift */
     int32_t *rows;                  /* [l][perceptron][stride] pre-activations */
     int16_t *by_pattern;            /* the same, rounded, [l = 1..L-1][pattern][perceptron]; 0 where there is none */
@@ -59,7 +61,7 @@ typedef struct {
 } dense_t;
 
 /* Functions that take `blocks` = ceil(N / 32) have a copy for each: strides and loops of known length. */
-#define DENSE_STRIDE(blocks) ((blocks) * DENSE_BLOCK)   /* perceptrons from column to column and from pattern to pattern */
+#define DENSE_STRIDE(blocks) ((blocks) * DENSE_BLOCK)   /* perceptrons from column to column */
 
 /* ----------------------------------------------------------------------------------------- where things are */
 
@@ -71,10 +73,10 @@ INLINE int32_t *dense_value(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_
 
 /* The first perceptron of layer l > 0 in pattern mu, rounded.  A cache line has 16 perceptrons of two patterns: what
  * changes a perceptron in all of them writes half as many lines. */
-INLINE int16_t *dense_pattern(const dense_t *d, ptrdiff_t l, ptrdiff_t mu, int blocks)
+INLINE int16_t *dense_pattern(const dense_t *d, ptrdiff_t l, ptrdiff_t mu)
 {
     const ptrdiff_t pairs = (d->machine->patterns + 1) / 2;
-    return d->by_pattern + 2 * ((l - 1) * pairs + mu / 2) * DENSE_STRIDE(blocks) + mu % 2 * DENSE_HALF;
+    return d->by_pattern + ((l - 1) * pairs + mu / 2) * d->pair + mu % 2 * DENSE_HALF;
 }
 
 /* From there to perceptron i. */
@@ -125,7 +127,7 @@ INLINE int dense_is_plus(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t m
 
 INLINE void dense_prefetch_layer(const dense_t *d, ptrdiff_t l, ptrdiff_t mu, int blocks)
 {
-    const int16_t *pattern = dense_pattern(d, l, mu, blocks);
+    const int16_t *pattern = dense_pattern(d, l, mu);
 #pragma GCC unroll 8
     for (int half = 0; half < 2 * blocks; half++)
         __builtin_prefetch(pattern + half * DENSE_BLOCK);
@@ -220,7 +222,7 @@ INLINE void dense_cross_blocks(const dense_t *d, ptrdiff_t q, ptrdiff_t mu, int 
                                const dense_front_t *now, dense_front_t *next, dense_bits_t *flipped,
                                dense_bits_t *minus, int blocks)
 {
-    const int16_t *pattern = dense_pattern(d, q, mu, blocks) + 2 * block * DENSE_BLOCK;
+    const int16_t *pattern = dense_pattern(d, q, mu) + 2 * block * DENSE_BLOCK;
     shorts_t h[DENSE_CHUNK * DENSE_PARTS];
     uint32_t before[DENSE_CHUNK];
     int32_t count = next ? next->count : 0;     /* in a register: the list could alias it */
@@ -242,7 +244,7 @@ INLINE void dense_cross_blocks(const dense_t *d, ptrdiff_t q, ptrdiff_t mu, int 
         if (next)
             count = dense_append(next->of, count, block + b, turned, after, blocks);
         if (minus)
-            minus->of[block + b] = after;
+            minus->of[block + b] = after & d->valid.of[block + b];
         if (flipped)
             flipped->of[block + b] = turned;
     }
@@ -479,7 +481,7 @@ INLINE void dense_store(dense_t *d, ptrdiff_t q, ptrdiff_t mu, const dense_front
 {
     const int32_t *columns = d->columns + dense_column(d, q, 0, blocks);
     int32_t *value = dense_value(d, q, 0, mu), change[DENSE_WIDTH];
-    int16_t *pattern = dense_pattern(d, q, mu, blocks);
+    int16_t *pattern = dense_pattern(d, q, mu);
     for (int first = 0; first < blocks * DENSE_BLOCK; first += LANES) {
         lanes_t sum = {};
         for (int32_t a = 0; a < front->count; a++) {
@@ -528,13 +530,13 @@ INLINE void dense_commit(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t first, 
 }
 
 /* Copies the row of (l, i) to where it is kept by pattern, for patterns first..last - 1. */
-INLINE void dense_copy_row(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t first, ptrdiff_t last, int blocks)
+INLINE void dense_copy_row(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t first, ptrdiff_t last)
 {
     const int32_t *row = dense_value(d, l, i, 0);
     const int shift = d->shift;
-    int16_t *to = dense_pattern(d, l, first, blocks) + dense_place(i);      /* `first` is even */
+    int16_t *to = dense_pattern(d, l, first) + dense_place(i);      /* `first` is even */
     ptrdiff_t mu = first;
-    for (; mu + 1 < last; mu += 2, to += 2 * DENSE_STRIDE(blocks)) {
+    for (; mu + 1 < last; mu += 2, to += d->pair) {
         to[0] = (int16_t)(row[mu] >> shift);
         to[DENSE_HALF] = (int16_t)(row[mu + 1] >> shift);
     }
@@ -545,7 +547,7 @@ INLINE void dense_copy_row(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t first
 /* Weight k of (l, i) changes: its row, in patterns first..last - 1 (first: a multiple of 64), whose flips have been
  * committed. */
 INLINE void dense_change(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change, ptrdiff_t first,
-                         ptrdiff_t last, int blocks)
+                         ptrdiff_t last)
 {
     const uint64_t *signs = dense_row_signs(d, l, dense_input(d, l, i, k));
     int32_t *row = dense_value(d, l, i, 0);
@@ -555,7 +557,7 @@ INLINE void dense_change(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int3
         memcpy(row + mu, &h, sizeof h);
     }
     if (l > 0)
-        dense_copy_row(d, l, i, first, last, blocks);
+        dense_copy_row(d, l, i, first, last);
 }
 
 /* And where flips are followed; none are below layer 0. */
@@ -577,7 +579,7 @@ static void dense_round(dense_t *d)
         d->rounded[at] = (int16_t)rounded(d->columns[at], d->shift);
     for (ptrdiff_t l = 1; l < machine->depth; l++)
         for (ptrdiff_t i = 0; i < machine->width; i++)
-            dense_copy_row(d, l, i, 0, machine->patterns, (int)d->blocks);
+            dense_copy_row(d, l, i, 0, machine->patterns);
 }
 
 /* Coarser rounding, if a perceptron with this sum of |weights| needs it. */
@@ -606,7 +608,7 @@ INLINE void dense_replace(dense_t *d, ptrdiff_t l, ptrdiff_t i, const int32_t *q
         return;
     for (ptrdiff_t k = 0; k < machine->fan_in; k++)
         dense_set_weight(d, l, i, k, q[k], blocks);
-    dense_copy_row(d, l, i, 0, machine->patterns, blocks);
+    dense_copy_row(d, l, i, 0, machine->patterns);
 }
 
 /* What a proposal at (l, i) will need: the row in the patterns of the first `words` words, or for 0 the sentinels. */
@@ -641,10 +643,10 @@ INLINE size_t dense_weights(const dense_t *d)
     return (size_t)((d->machine->depth - 1) * d->machine->width) * (size_t)DENSE_STRIDE(d->blocks);
 }
 
-/* Layers and patterns that `by_pattern` has room for. */
-INLINE size_t dense_pairs(const dense_t *d)
+/* Shorts in `by_pattern`, and a line: a layer is read in whole blocks, which may reach beyond it. */
+INLINE size_t dense_shorts(const dense_t *d)
 {
-    return (size_t)((d->machine->depth - 1) * ((d->machine->patterns + 1) / 2 * 2));
+    return (size_t)((d->machine->depth - 1) * ((d->machine->patterns + 1) / 2) * d->pair + DENSE_BLOCK);
 }
 
 /* 0, or -1 if there is not enough memory. */
@@ -656,8 +658,9 @@ static int dense_make(dense_t *d, const machine_t *machine)
     d->blocks = (machine->width + DENSE_BLOCK - 1) / DENSE_BLOCK;
     d->words = (machine->patterns + 63) / 64;
     d->stride = 64 * d->words + DENSE_LINE;
+    d->pair = ((machine->width + DENSE_HALF - 1) / DENSE_HALF | 1) * DENSE_BLOCK;
     d->rows = allocate(depth * width * (size_t)d->stride, sizeof *d->rows);
-    d->by_pattern = allocate(dense_pairs(d) * (size_t)DENSE_STRIDE(d->blocks), sizeof *d->by_pattern);
+    d->by_pattern = allocate(dense_shorts(d), sizeof *d->by_pattern);
     d->columns = allocate(dense_weights(d), sizeof *d->columns);
     d->rounded = allocate(dense_weights(d), sizeof *d->rounded);
     for (ptrdiff_t i = 0; i < machine->width; i++)
@@ -730,7 +733,6 @@ static int dense_same(dense_t *a, dense_t *b)
 {
     const machine_t *machine = a->machine;
     const size_t signs = (size_t)((machine->depth + 1) * machine->width * a->words);
-    const size_t by_pattern = dense_pairs(a) * (size_t)DENSE_STRIDE(a->blocks);
     dense_t *finer = a->shift < b->shift ? a : b;
     if (a->shift != b->shift) {         /* what has outgrown its rounding once stays rounded so */
         finer->shift = finer == a ? b->shift : a->shift;
@@ -743,7 +745,7 @@ static int dense_same(dense_t *a, dense_t *b)
                     return 0;
     return !memcmp(a->columns, b->columns, dense_weights(a) * sizeof *a->columns)
         && !memcmp(a->rounded, b->rounded, dense_weights(a) * sizeof *a->rounded)
-        && !memcmp(a->by_pattern, b->by_pattern, by_pattern * sizeof *a->by_pattern)
+        && !memcmp(a->by_pattern, b->by_pattern, dense_shorts(a) * sizeof *a->by_pattern)
         && !memcmp(a->signs, b->signs, signs * sizeof *a->signs)
         && !memcmp(a->targets, b->targets, (size_t)machine->patterns * sizeof *a->targets);
 }

@@ -272,7 +272,7 @@ INLINE void carry_out_words(student_t *student, const proposal_t *p, ptrdiff_t f
     if (IS_DENSE(form)) {
         const ptrdiff_t patterns = student->machine.patterns, end = 64 * last < patterns ? 64 * last : patterns;
         dense_commit(DENSE_OF(student), p->l, p->i, from, to, flipped, student->gained, form - MOST_GROUPS);
-        dense_change(DENSE_OF(student), p->l, p->i, p->k, change, 64 * first, end, form - MOST_GROUPS);
+        dense_change(DENSE_OF(student), p->l, p->i, p->k, change, 64 * first, end);
     } else {
         events_commit(EVENTS_OF(student), p->l, p->i, to - from, flipped + from);
         events_change(EVENTS_OF(student), p->l, p->i, p->k, change, first, last);
