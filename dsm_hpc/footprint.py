@@ -115,6 +115,7 @@ def _bits_bytes(width: int, fan_in: int, depth: int, train: int) -> int:
 def _events_bytes(width: int, fan_in: int, depth: int, train: int) -> int:
     padded, patterns = 16 * ceil(width / 16), 16 * ceil(train / 16)
     kept = 4 * patterns * depth * width + 8 * (depth + 1) * width * _words(train) + train * padded // 8
+    kept += 8 * depth * width
     if 16 * fan_in >= width:  # columns
         return kept + 64 * (depth - 1) * (width + train) * (padded // 16 | 1)
     return kept + 12 * (depth - 1) * width * fan_in + 16 * width

@@ -6,7 +6,8 @@
  *
  * Pre-activations lie in blocks of 16 patterns, [block][layer][perceptron][16]: a cache line is one
  * perceptron in 16 patterns.  The scan of a perceptron reads M/16 lines; a pattern that is followed reads
- * one line for each perceptron it reaches.
+ * one line for each perceptron it reaches.  At E = 0 two lines mostly show a flip, and of the outputs that it
+ * reaches about ten are looked at.
  *
  * Two ways to follow a flip, by the fan-in (EVENTS_DENSE):
  * - links: for each neuron, the perceptrons that read it.  Bound: one line from L2 or L3 and two visits in
@@ -21,6 +22,8 @@
 
 #define EVENTS_BLOCK 16     /* patterns in a block */
 #define EVENTS_BATCH 16     /* most patterns of one call of events_evaluate */
+#define EVENTS_WATCHED 2    /* blocks of a perceptron that are looked at first, at E = 0 */
+#define EVENTS_GROUP 8      /* links that are looked at together, where the first that flips is enough */
 /* Columns from c = N / EVENTS_DENSE on: a link costs about as much as this many entries of a column.  Measured:
  * even between N / c = 10 and 20 for L = 3; deeper machines gain more by columns, as more of a layer flips. */
 #ifndef EVENTS_DENSE
@@ -45,6 +48,7 @@ typedef struct {
     int32_t *h;                   /* [block][layer][perceptron][16] */
     uint64_t *signs;              /* [0..depth][neuron][word_stride] */
     uint8_t *targets;             /* [pattern][padded / 8]; bits of the padding are 1 */
+    uint32_t *watched;            /* [l][i][EVENTS_WATCHED] blocks that are likely to flip */
     /* weights above the neurons of layer q = 1..depth-1, in layer q - 1 of these arrays */
     events_link_t *links;         /* [q][N c], grouped by neuron */
     uint32_t *first_link;         /* [q][N + 1] */
@@ -142,22 +146,107 @@ INLINE void events_turn(const events_t *e, ptrdiff_t l, ptrdiff_t j, ptrdiff_t m
 
 /* --- one perceptron in all patterns --------------------------------------------------------------- */
 
+/* The words of signs of the neuron that weight k of (l, i) reads. */
+INLINE const uint64_t *events_input(const events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k)
+{
+    return events_words(e, l, e->machine->inputs[events_weight(e, l, i, k)]);
+}
+
+/* Bit b: a perceptron changes sign in pattern b of a block, of which h are its pre-activations and `signs` those of the
+ * neuron whose weight changes by `change`. */
+INLINE uint32_t events_flips_line(const int32_t *h, uint32_t signs, int32_t change)
+{
+    uint32_t flips = 0;
+    for (int v = 0; v < EVENTS_BLOCK; v += LANES) {
+        const lanes_t old = load_lanes(h + v), new = old + signed_lanes((lanes_t){} + change, signs >> v);
+        flips |= negative_lanes(old ^ new) << v;
+    }
+    return flips;
+}
+
 /* Bit b: pattern 64 w + b changes sign at (l, i) when weight k changes by `change`. */
 static inline uint64_t events_flips(
     const events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change, ptrdiff_t w)
 {
     const machine_t *m = e->machine;
     const int32_t *h = events_line(e, 64 / EVENTS_BLOCK * w, l, i);
-    uint64_t signs = events_words(e, l, m->inputs[events_weight(e, l, i, k)])[w], flips = 0;
-    int left = (int)(m->patterns - 64 * w < 64 ? m->patterns - 64 * w : 64), n = events_blocks_of(e, w);
-    for (int a = 0; a < n; a++, h += e->block_stride) {
-        for (int v = 0; v < EVENTS_BLOCK; v += LANES) {
-            lanes_t old = load_lanes(h + v);
-            lanes_t new = old + signed_lanes((lanes_t){} + change, (uint32_t)(signs >> (EVENTS_BLOCK * a + v)));
-            flips |= (uint64_t)negative_lanes(old ^ new) << (EVENTS_BLOCK * a + v);
+    const uint64_t signs = events_input(e, l, i, k)[w];
+    const int left = (int)(m->patterns - 64 * w < 64 ? m->patterns - 64 * w : 64), n = events_blocks_of(e, w);
+    uint64_t flips = 0;
+    for (int a = 0; a < n; a++, h += e->block_stride)
+        flips |= (uint64_t)events_flips_line(h, (uint32_t)(signs >> (EVENTS_BLOCK * a)), change) << (EVENTS_BLOCK * a);
+    return flips & ~(uint64_t)0 >> (64 - left);
+}
+
+/* At E = 0 any pattern that flips may be the first to be followed.  Of each perceptron, a few blocks that have small |h|
+ * are kept, and looked at before the row is.  They are hints, which other threads may change meanwhile: read once. */
+INLINE uint32_t *events_watched(const events_t *e, ptrdiff_t l, ptrdiff_t i)
+{
+    return e->watched + (l * e->machine->width + i) * EVENTS_WATCHED;
+}
+
+/* The smallest |h| of a perceptron in a block. */
+INLINE int32_t events_smallest(const int32_t *h)
+{
+    int32_t smallest = INT32_MAX;
+    for (int b = 0; b < EVENTS_BLOCK; b++)
+        smallest = abs(h[b]) < smallest ? abs(h[b]) : smallest;
+    return smallest;
+}
+
+/* Keeps a block, in place of the one whose smallest |h| is largest, if it is larger. */
+INLINE void events_watch(const events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff_t block)
+{
+    uint32_t *watched = events_watched(e, l, i), *out = NULL;
+    int32_t largest = events_smallest(events_line(e, block, l, i));
+    for (int a = 0; a < EVENTS_WATCHED; a++) {
+        const int32_t h = events_smallest(events_line(e, __atomic_load_n(&watched[a], __ATOMIC_RELAXED), l, i));
+        if (h > largest) {
+            largest = h;
+            out = &watched[a];
         }
     }
-    return flips & ~(uint64_t)0 >> (64 - left);
+    if (out)
+        __atomic_store_n(out, (uint32_t)block, __ATOMIC_RELAXED);
+}
+
+/* A pattern that flips at (l, i) when weight k changes by `change`, or -1. */
+static inline int32_t events_first(const events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change)
+{
+    const uint64_t *signs = events_input(e, l, i, k);
+    const uint32_t *watched = events_watched(e, l, i);
+    uint32_t block[EVENTS_WATCHED], flips = 0;
+    for (int a = 0; a < EVENTS_WATCHED; a++) {
+        block[a] = __atomic_load_n(&watched[a], __ATOMIC_RELAXED);
+        const ptrdiff_t first = (ptrdiff_t)block[a] * EVENTS_BLOCK, left = e->machine->patterns - first;
+        uint32_t some = events_flips_line(events_line(e, block[a], l, i), (uint32_t)(signs[first / 64] >> (first % 64)), change);
+        some &= left < EVENTS_BLOCK ? ((uint32_t)1 << left) - 1 : (uint32_t)(1 << EVENTS_BLOCK) - 1;
+        flips |= some << (a * EVENTS_BLOCK);
+    }
+    if (LIKELY(flips)) {
+        const int b = __builtin_ctz(flips);
+        return (int32_t)block[b / EVENTS_BLOCK] * EVENTS_BLOCK + b % EVENTS_BLOCK;
+    }
+    for (ptrdiff_t w = 0; w < e->words; w++) {
+        const uint64_t found = events_flips(e, l, i, k, change, w);
+        if (found) {
+            const int32_t mu = (int32_t)(64 * w) + __builtin_ctzll(found);
+            events_watch(e, l, i, mu / EVENTS_BLOCK);
+            return mu;
+        }
+    }
+    return -1;
+}
+
+/* The flip of (l, i) in pattern mu is harmless: the next block. */
+INLINE void events_dismiss(const events_t *e, ptrdiff_t l, ptrdiff_t i, int32_t mu)
+{
+    uint32_t *watched = events_watched(e, l, i);
+    for (int a = 0; a < EVENTS_WATCHED; a++) {
+        const uint32_t block = __atomic_load_n(&watched[a], __ATOMIC_RELAXED);
+        if (block == (uint32_t)mu / EVENTS_BLOCK)
+            __atomic_store_n(&watched[a], block + 1 < (uint32_t)e->blocks ? block + 1 : 0, __ATOMIC_RELAXED);
+    }
 }
 
 /* Blocks before word w. */
@@ -241,10 +330,15 @@ static inline void events_replace(events_t *e, ptrdiff_t l, ptrdiff_t i, const i
 
 /* --- links: one flip, one pattern ---------------------------------------------------------------------- */
 
-INLINE void events_prefetch_links(const events_t *e, ptrdiff_t q, ptrdiff_t j, const int32_t *h)
+INLINE const events_link_t *events_at_most(const events_link_t *link, const events_link_t *end, ptrdiff_t most)
+{
+    return end - link < most ? end : link + most;
+}
+
+INLINE void events_prefetch_links(const events_t *e, ptrdiff_t q, ptrdiff_t j, const int32_t *h, ptrdiff_t most)
 {
     const events_link_t *end, *link = events_links(e, q, j, &end);
-    for (; link < end; link++)
+    for (end = events_at_most(link, end, most); link < end; link++)
         __builtin_prefetch(h + link->offset);
 }
 
@@ -282,9 +376,10 @@ INLINE ptrdiff_t events_count_links(const events_t *e, ptrdiff_t q, const events
 }
 
 /* Adds up what the flipped inputs change in layer q; lists the offsets of the perceptrons, in one list, so that
- * settling them is one loop, and asks for their pre-activations. */
+ * settling them is one loop, and asks for the first `most` of their pre-activations. */
 INLINE void events_spread(
-    const events_t *e, ptrdiff_t q, const events_flip_t *inputs, ptrdiff_t n, const int32_t *h, int list)
+    const events_t *e, ptrdiff_t q, const events_flip_t *inputs, ptrdiff_t n, const int32_t *h, int list,
+    ptrdiff_t most)
 {
     uint32_t *touched = e->touched;
     for (ptrdiff_t a = 0; a < n; a++) {
@@ -293,7 +388,8 @@ INLINE void events_spread(
         for (; link < end; link++) {
             e->sums[link->offset / EVENTS_BLOCK] += (link->doubled ^ sign) - sign;
             if (list) {
-                __builtin_prefetch(h + link->offset);
+                if (touched - e->touched < most)
+                    __builtin_prefetch(h + link->offset);
                 *touched++ = link->offset;
             }
         }
@@ -309,19 +405,63 @@ INLINE ptrdiff_t events_cross_many(
     const uint32_t *touched = e->touched;
     ptrdiff_t flips = 0;
     if (links > width) {      /* a pass over the whole layer is shorter */
-        events_spread(e, q, inputs, n, h, 0);
+        events_spread(e, q, inputs, n, h, 0, 0);
         for (ptrdiff_t j = 0; j < width; j++)
             flips = events_settle(h, (uint32_t)j * EVENTS_BLOCK, e->sums[j], next, flips, mode);
         memset(e->sums, 0, (size_t)width * sizeof *e->sums);
         return flips;
     }
-    events_spread(e, q, inputs, n, h, 1);
+    events_spread(e, q, inputs, n, h, 1, PTRDIFF_MAX);
     for (ptrdiff_t a = 0; a < links; a++) {
         int32_t *sum = e->sums + touched[a] / EVENTS_BLOCK, added = *sum;
         *sum = 0;
         flips = events_settle(h, touched[a], added, next, flips, mode);
     }
     return flips;
+}
+
+/* Whether an output flips after one input of the last layer did: stops at the first links that flip one. */
+INLINE int events_spoils_one(const events_t *e, events_flip_t input, const int32_t *h)
+{
+    const events_link_t *end, *link = events_links(e, e->machine->depth - 1, input / EVENTS_BLOCK, &end);
+    const int32_t sign = (int32_t)(input & 1) - 1;
+    while (link < end) {
+        const events_link_t *stop = events_at_most(link, end, EVENTS_GROUP);
+        int32_t turned = 0;
+        for (; link < stop; link++) {
+            const int32_t old = h[link->offset];
+            turned |= old ^ (old + ((link->doubled ^ sign) - sign));
+        }
+        if (turned < 0)
+            return 1;
+    }
+    return 0;
+}
+
+/* The same after several inputs flipped. */
+INLINE int events_spoils_many(const events_t *e, const events_flip_t *inputs, ptrdiff_t n, const int32_t *h)
+{
+    const ptrdiff_t q = e->machine->depth - 1, links = events_count_links(e, q, inputs, n), width = e->machine->width;
+    const uint32_t *touched = e->touched;
+    int32_t turned = 0;
+    if (links > width) {
+        events_spread(e, q, inputs, n, h, 0, 0);
+        for (ptrdiff_t j = 0; j < width && turned >= 0; j++)
+            turned = h[j * EVENTS_BLOCK] ^ (h[j * EVENTS_BLOCK] + e->sums[j]);
+        memset(e->sums, 0, (size_t)width * sizeof *e->sums);
+        return turned < 0;
+    }
+    events_spread(e, q, inputs, n, h, 1, EVENTS_GROUP);
+    for (ptrdiff_t first = 0; first < links && turned >= 0; first += EVENTS_GROUP) {
+        const ptrdiff_t stop = links - first < EVENTS_GROUP ? links : first + EVENTS_GROUP;
+        for (ptrdiff_t a = stop; a < stop + EVENTS_GROUP && a < links; a++)
+            __builtin_prefetch(h + touched[a]);
+        for (ptrdiff_t a = first; a < stop; a++)
+            turned |= h[touched[a]] ^ (h[touched[a]] + e->sums[touched[a] / EVENTS_BLOCK]);
+    }
+    for (ptrdiff_t a = 0; a < links; a++)
+        e->sums[touched[a] / EVENTS_BLOCK] = 0;
+    return turned < 0;
 }
 
 INLINE void events_turn_all(
@@ -344,6 +484,8 @@ INLINE int events_follow(
             break;
         int32_t *h = events_value(e, l + 1, 0, mu);
         events_flip_t *next = e->flipped[l & 1];
+        if (mode == EVENTS_SPOIL && l + 2 == e->machine->depth)
+            return n == 1 ? events_spoils_one(e, now[0], h) : events_spoils_many(e, now, n, h);
         if (n == 1)
             n = events_cross_one(e, l + 1, now[0], h, next, mode);
         else
@@ -388,7 +530,7 @@ static inline void events_evaluate_links(
 {
     ptrdiff_t count[EVENTS_BATCH];
     for (int t = 0; t < n; t++)
-        events_prefetch_links(e, l + 1, i, events_value(e, l + 1, 0, patterns[t]));
+        events_prefetch_links(e, l + 1, i, events_value(e, l + 1, 0, patterns[t]), PTRDIFF_MAX);
     for (int t = 0; t < n; t++)
         count[t] = events_cross_one(
             e, l + 1, events_flip_of(e, l, i, patterns[t]), events_value(e, l + 1, 0, patterns[t]),
@@ -566,7 +708,8 @@ INLINE void events_prefetch_flip(const events_t *e, const flip_t *flip)
     if (e->dense)
         events_prefetch_pattern(e, flip->l + 1, flip->mu);
     else
-        events_prefetch_links(e, flip->l + 1, flip->i, events_value(e, flip->l + 1, 0, flip->mu));
+        events_prefetch_links(e, flip->l + 1, flip->i, events_value(e, flip->l + 1, 0, flip->mu),
+                              flip->l + 2 == e->machine->depth ? 2 * EVENTS_GROUP : PTRDIFF_MAX);
 }
 
 /* Which of n (1..8) flips, each alone, changes an output. */
@@ -605,7 +748,9 @@ static inline void events_prefetch(const events_t *e, ptrdiff_t l, ptrdiff_t i, 
 {
     const machine_t *m = e->machine;
     const int32_t *h = events_line(e, 0, l, i);
-    const ptrdiff_t n = words ? events_blocks_before(e, words) : 1;
+    const ptrdiff_t n = events_blocks_before(e, words);
+    for (int a = 0; a < EVENTS_WATCHED && words == 0; a++)
+        __builtin_prefetch(h + __atomic_load_n(&events_watched(e, l, i)[a], __ATOMIC_RELAXED) * e->block_stride);
     for (ptrdiff_t a = 0; a < n; a++)
         __builtin_prefetch(h + a * e->block_stride);
     __builtin_prefetch(events_words(e, l, m->inputs[events_weight(e, l, i, k)]));
@@ -778,7 +923,7 @@ static int events_share(events_t *own, const events_t *e)
 
 static void events_free(events_t *e)
 {
-    void *arrays[] = {e->h, e->signs, e->targets, e->links, e->first_link, e->slot, e->columns, e->by_pattern};
+    void *arrays[] = {e->h, e->signs, e->targets, e->watched, e->links, e->first_link, e->slot, e->columns, e->by_pattern};
     for (size_t a = 0; a < sizeof arrays / sizeof *arrays; a++)
         free(arrays[a]);
     events_free_scratch(e);
@@ -800,7 +945,8 @@ static int events_make(events_t *e, const machine_t *m)
     e->h = allocate(e->blocks * e->block_stride, sizeof *e->h);
     e->signs = allocate((m->depth + 1) * m->width * e->word_stride, sizeof *e->signs);
     e->targets = allocate(m->patterns * e->padded / 8, sizeof *e->targets);
-    if (e->h && e->signs && e->targets && (e->dense ? events_make_columns(e) : events_make_links(e)) == 0
+    e->watched = allocate(m->depth * m->width * EVENTS_WATCHED, sizeof *e->watched);
+    if (e->h && e->signs && e->targets && e->watched && (e->dense ? events_make_columns(e) : events_make_links(e)) == 0
         && events_make_scratch(e) == 0)
         return 0;
     events_free(e);

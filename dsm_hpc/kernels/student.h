@@ -326,6 +326,8 @@ INLINE int32_t some_flip(student_t *student, const proposal_t *p, const team_t *
     const ptrdiff_t words = words_of(student);
     if (IS_DENSE(form))
         return dense_first(DENSE_OF(student), p->l, p->i, p->k, p->after - p->before, team != NULL);
+    if (IS_EVENTS(form))
+        return events_first(EVENTS_OF(student), p->l, p->i, p->k, p->after - p->before);
     if (IS_WORDS(form)) {
         const int32_t mu = flipped_sentinel(WORDS_OF(student), p->l, p->i, p->k, p->after - p->before, form);
         if (mu >= 0)
@@ -351,6 +353,8 @@ INLINE void dismiss_flip(student_t *student, const flip_t *flip, int form)
         dismiss(sentinels_of(WORDS_OF(student), flip->l, flip->i), flip->mu, student->machine.patterns);
     else if (IS_DENSE(form))
         dismiss(dense_sentinels(DENSE_OF(student), flip->l, flip->i), flip->mu, student->machine.patterns);
+    else if (IS_EVENTS(form))
+        events_dismiss(EVENTS_OF(student), flip->l, flip->i, flip->mu);
 }
 
 INLINE void note(student_t *student, const block_t *block, ptrdiff_t t, int accepted)
