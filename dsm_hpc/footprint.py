@@ -85,14 +85,14 @@ def _words_bytes(width: int, fan_in: int, depth: int, train: int, gathered: bool
     patterns += 64 * (patterns % 1024 == 0)
     groups = ceil(width / 4) if width <= 64 else 4 * planes
     signs = 2 * (depth + 1) * planes * patterns + 8 * (depth + 2) * patterns * (1 + (width > 64))
-    tasks = (16 * (depth + 1) + 4) * train
     sentinels = 16 * depth * width
     if gathered:
         weights = 4 * depth * width * fan_in + (depth - 1) * planes * (192 * ceil(fan_in / 4) + 64)
+        weights += 16 * (depth + 1) * train  # words of tasks
     else:
         columns = 1024 * (depth - 1) * groups * ceil(width / 32)  # whole vectors of AVX-512
         weights = 64 * depth * width * planes + columns + 2 * depth * width * patterns  # and sums
-    return signs + tasks + sentinels + weights
+    return signs + sentinels + weights
 
 
 def _dense_bytes(width: int, depth: int, train: int) -> int:

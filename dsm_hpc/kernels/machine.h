@@ -11,6 +11,7 @@
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 
 enum {
+    WINDOW = 8,         /* most proposals that a thread tries together at E = 0 */
     BATCH = 16,         /* most patterns that are followed upwards together */
     SENTINELS = 4,      /* patterns of a perceptron that are looked at first, at E = 0 (words.h) */
 };
@@ -43,13 +44,21 @@ typedef struct { int32_t l, i, mu; } flip_t;
 /* Sorts n > 0 flips from the lowest layer to the highest: who[0], who[1], ... */
 INLINE void from_lowest(int n, const flip_t *flips, int *who)
 {
-    who[0] = 0;
-    for (int t = 1; t < n; t++) {
-        int place = t;
-        for (; place > 0 && flips[who[place - 1]].l > flips[t].l; place--)
-            who[place] = who[place - 1];
-        who[place] = t;
+    int32_t layer[WINDOW];
+    int rank[WINDOW] = {0};
+    for (int t = 0; t < WINDOW; t++)
+        layer[t] = t < n ? flips[t].l : INT32_MAX;
+#pragma GCC unroll 8
+    for (int t = 1; t < WINDOW; t++) {
+#pragma GCC unroll 8
+        for (int u = 0; u < t; u++) {
+            const int later = layer[u] <= layer[t];
+            rank[t] += later;
+            rank[u] += 1 - later;
+        }
     }
+    for (int t = 0; t < WINDOW; t++)
+        who[rank[t]] = t;
 }
 
 /* Of weight k of perceptron i of layer l. */

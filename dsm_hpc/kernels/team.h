@@ -16,7 +16,6 @@
 #endif
 
 enum {
-    WINDOW = 8,                 /* most proposals that a thread tries together at E = 0 */
     PATIENCE = 256,             /* turns of a waiting thread before it lets others run: some microseconds */
 };
 

@@ -36,7 +36,7 @@ static void carry_out_visit(student_t *student, const proposal_t *p, ptrdiff_t n
 {
     const int form = student->form;
     if (IS_WORDS(form)) {
-        words_commit(WORDS_OF(student), p->l, n, student->flipped, student->gained, form);
+        words_commit(WORDS_OF(student), p->l, p->i, n, student->flipped, student->gained, form);
         words_replace(WORDS_OF(student), p->l, p->i, q, p->absolute_sum);
     } else if (IS_DENSE(form)) {
         dense_make_room(DENSE_OF(student), p->absolute_sum);

@@ -52,8 +52,7 @@ typedef struct {
     _Alignas(64) int16_t window[64], slack;     /* of a layer above; no window where there is no neuron */
     int16_t row_slack, row_window;  /* of a row */
     struct limbs *limbs;            /* gather.h, or NULL */
-    word_t *after;                  /* [task][0..L]: what the tasks of a proposal change the words to, */
-    int32_t *top;                   /* [task] and the last layer that they change */
+    word_t *after;                  /* [0..L][task]: what the tasks of a proposal change the words to, if gathered */
     int32_t *sentinels;             /* [l][i][SENTINELS]: patterns that are likely to flip */
     /* the proposal at hand */
     struct {
@@ -242,51 +241,84 @@ static __attribute__((noinline)) word_t settle(
 
 #include "gather.h"
 
-/* Signs of a vector of sums, and which of them must be computed exactly: bits from `first` on. */
-INLINE void join_signs(const words_t *words, shorts_t sum, int first, uint64_t *above, uint64_t *near)
+/* Bit b: lane b is not negative, of those that `valid` has. */
+INLINE uint64_t not_negative(shorts_t sum, uint64_t valid)
 {
-    const uint64_t all = ((uint64_t)1 << (SHORTS - 1) << 1) - 1;
-    *above |= (~(uint64_t)negative_shorts(sum) & all) << first;
-    *near |= (uint64_t)near_zero(sum, words->slack, load_shorts(words->window + first)) << first;
+#if defined(__AVX512BW__)
+    return _mm512_mask_cmpge_epi16_mask((__mmask32)valid, (__m512i)sum, _mm512_setzero_si512());
+#else
+    return ~(uint64_t)negative_shorts(sum) & valid & (((uint64_t)1 << (SHORTS - 1) << 1) - 1);
+#endif
 }
 
-/* Sums of layer l over a word: the rows that it selects are added in registers. */
-INLINE void sums_above(const words_t *words, ptrdiff_t l, word_t below, shorts_t *sum, int groups)
+/* Sums of a layer with these tables over a word: the rows that it selects are added in registers. */
+INLINE void sums_above(const int16_t *table, uint64_t below, shorts_t *sum, int groups)
 {
-    const int16_t *table = columns_of(words, l);
     const int vectors = VECTORS(groups);
     const ptrdiff_t row = vectors * SHORTS;
-    uint64_t bits = below.low;
     for (int v = 0; v < vectors; v++)
-        sum[v] = load_shorts(table + (bits & (ENTRIES - 1)) * row + v * SHORTS);
+        sum[v] = load_shorts(table + (below & (ENTRIES - 1)) * row + v * SHORTS);
     for (int g = 1; g < groups; g++) {
-        bits >>= INPUTS;
-        table += ENTRIES * row;
+        below >>= INPUTS;
         for (int v = 0; v < vectors; v++)
-            sum[v] += load_shorts(table + (bits & (ENTRIES - 1)) * row + v * SHORTS);
+            sum[v] += load_shorts(table + (below & (ENTRIES - 1)) * row + (g * ENTRIES * row + v * SHORTS));
     }
 }
 
-INLINE word_t layer_by_rows(const words_t *words, ptrdiff_t l, word_t below, int groups)
+/* Whether some word of layer l is what it was, in pattern at[a]. */
+INLINE int any_same(const words_t *words, ptrdiff_t l, int n, const word_t *word, const int32_t *at, int groups)
 {
-    shorts_t sum[BLOCKS];
-    word_t above = {0, 0};
-    uint64_t near = 0;
-    sums_above(words, l, below, sum, groups);
-    for (int v = 0; v < VECTORS(groups); v++)
-        join_signs(words, sum[v], v * SHORTS, &above.low, &near);
-    above.low &= words->valid.low;
-    return UNLIKELY(near) ? settle(words, l, below, above, 0, near) : above;
+    const uint64_t *low = words->low + l * words->stride, *high = groups <= 16 ? NULL : words->high + l * words->stride;
+    int same = 0;
+#pragma GCC unroll 1
+    for (int a = 0; a < n; a++)
+        same |= word[a].low == low[at[a]] && (groups <= 16 || word[a].high == high[at[a]]);
+    return same;
 }
 
-/* Signs of layer l (of perceptrons) over at most BATCH words `below`; `above` may be the same. */
-INLINE void layers_above(const words_t *words, ptrdiff_t l, int n, const word_t *below, word_t *above, int groups)
+/* As layers_above, from tables.  What is in doubt is settled after the loop, so that all that the loop needs stays in
+ * registers: 36 instructions for 20 neurons. */
+INLINE int layers_by_rows(const words_t *words, ptrdiff_t l, int n, const word_t *below, word_t *above,
+                          const int32_t *at, int groups)
 {
-    if (is_gathered(words, groups))
-        gather_layers(words, l, n, below, above, groups);
-    else
-        for (int t = 0; t < n; t++)
-            put_word(above + t, layer_by_rows(words, l, below[t], groups), groups);
+    const int16_t *table = columns_of(words, l), slack = words->slack;
+    const uint64_t *old = words->low + (l + 1) * words->stride, valid = words->valid.low;
+    shorts_t window[BLOCKS];
+    uint64_t near[BATCH], some = 0;
+    int same = 0;
+    for (int v = 0; v < VECTORS(groups); v++)
+        window[v] = load_shorts(words->window + v * SHORTS);
+    for (int t = 0; t < n; t++) {
+        shorts_t sum[BLOCKS];
+        uint64_t plus = 0, doubtful = 0;
+        sums_above(table, below[t].low, sum, groups);
+        for (int v = 0; v < VECTORS(groups); v++) {
+            plus |= not_negative(sum[v], valid >> (v * SHORTS)) << (v * SHORTS);
+            doubtful |= (uint64_t)near_zero(sum[v], slack, window[v]) << (v * SHORTS);
+        }
+        above[t].low = plus;
+        near[t] = doubtful;
+        some |= doubtful;
+        same |= at && plus == old[at[t]];
+    }
+    if (LIKELY(!some))
+        return same;
+#pragma GCC unroll 1
+    for (int t = 0; t < n; t++)
+        if (near[t])
+            above[t] = settle(words, l, below[t], above[t], 0, near[t]);
+    return at && any_same(words, l + 1, n, above, at, groups);
+}
+
+/* Signs of layer l (of perceptrons) over at most BATCH words `below`, into `above`; with `at`, returns whether one of
+ * them is what it was, in pattern at[t]. */
+INLINE int layers_above(const words_t *words, ptrdiff_t l, int n, const word_t *below, word_t *above, const int32_t *at,
+                        int groups)
+{
+    if (!is_gathered(words, groups))
+        return layers_by_rows(words, l, n, below, above, at, groups);
+    gather_layers(words, l, n, below, above, groups);
+    return at && any_same(words, l + 1, n, above, at, groups);
 }
 
 /* Whether the last layer over a word differs from the target. */
@@ -295,7 +327,9 @@ INLINE int misses_target(const words_t *words, word_t below, word_t target, int 
     const ptrdiff_t l = words->machine->depth - 1;
     if (is_gathered(words, groups))
         return gather_misses(words, below, target, groups > 16);
-    return !is_zero(xor_words(layer_by_rows(words, l, below, groups), target), groups);
+    word_t above;
+    layers_by_rows(words, l, 1, &below, &above, NULL, groups);
+    return above.low != target.low;
 }
 
 /* -------------------------------------------------------------------------------------- row of a perceptron */
@@ -529,9 +563,10 @@ INLINE void words_begin(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, i
     words->probe.step = (int16_t)rounded((int64_t)after - before, words->shift);    /* may wrap: the sums do not */
 }
 
-INLINE word_t *after_of(const words_t *words, ptrdiff_t task)
+/* What the tasks of a proposal change the words of layer l to; where sums are kept, that tells it once more. */
+INLINE word_t *after_of(const words_t *words, ptrdiff_t l)
 {
-    return words->after + task * (words->machine->depth + 1);
+    return words->after + l * words->machine->patterns;
 }
 
 /* Tasks first..first + n - 1 of a proposal: (l, i) flips in patterns[task]; gained[task] is what the pattern's
@@ -540,52 +575,63 @@ INLINE void words_evaluate(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t f
                            const int32_t *patterns, int32_t *gained, int groups)
 {
     const machine_t *machine = words->machine;
-    word_t now[BATCH], next[BATCH];
+    const ptrdiff_t depth = machine->depth;
+    word_t buffer[2][BATCH], *now = buffer[0], *next = buffer[1], *swap;
+    int32_t at[BATCH];
     int live[BATCH], alive = n;
     for (int t = 0; t < n; t++) {
-        put_word(now + t, xor_words(word_of(words, l + 1, patterns[first + t], groups), one_bit(i)), groups);
-        put_word(after_of(words, first + t) + l + 1, now[t], groups);
-        words->top[first + t] = (int32_t)machine->depth;
-        live[t] = t;
+        at[t] = patterns[first + t];
+        put_word(now + t, xor_words(word_of(words, l + 1, at[t], groups), one_bit(i)), groups);
+        live[t] = (int)first + t;
         gained[first + t] = 0;
     }
-    for (ptrdiff_t q = l + 1; q < machine->depth && alive; q++) {
-        int left = 0;
-        layers_above(words, q, alive, now, next, groups);
-        for (int a = 0; a < alive; a++) {
-            const ptrdiff_t task = first + live[a];
-            put_word(after_of(words, task) + q + 1, next[a], groups);
-            if (is_zero(xor_words(next[a], word_of(words, q + 1, patterns[task], groups)), groups)) {
-                words->top[task] = (int32_t)q;
-                continue;
+    for (ptrdiff_t q = l + 1; q < depth; q++) {
+        const int same = layers_above(words, q, alive, now, next, at, groups);
+#pragma GCC unroll 1
+        for (int a = 0; is_gathered(words, groups) && a < alive; a++)
+            put_word(after_of(words, q + 1) + live[a], next[a], groups);
+        if (same) {
+            int left = 0;
+#pragma GCC unroll 1
+            for (int a = 0; a < alive; a++) {
+                const word_t word = next[a];
+                at[left] = at[a];
+                live[left] = live[a];
+                put_word(next + left, word, groups);
+                left += !is_zero(xor_words(word, word_of(words, q + 1, at[left], groups)), groups);
             }
-            live[left] = live[a];
-            put_word(now + left++, next[a], groups);
+            alive = left;
+            if (alive == 0)
+                return;
         }
-        alive = left;
+        swap = now;
+        now = next;
+        next = swap;
     }
-    for (int a = 0; a < alive; a++) {
-        const ptrdiff_t task = first + live[a], mu = patterns[task];
-        const word_t wrong = xor_words(after_of(words, task)[machine->depth], target_of(words, mu, groups));
-        gained[task] = count_bits(wrong, groups) - machine->wrong[mu];
-    }
+    for (int a = 0; a < alive; a++)
+        gained[live[a]] = count_bits(xor_words(now[a], target_of(words, at[a], groups)), groups) - machine->wrong[at[a]];
 }
 
 /* Independent flips at E = 0, at least one: whether they spoil an output bit. */
 INLINE void words_spoil(words_t *words, int n, const flip_t *flips, uint8_t *spoiled, int groups)
 {
     const ptrdiff_t depth = words->machine->depth;
-    word_t now[BATCH];
+    word_t buffer[2][BATCH], *now = buffer[0], *next = buffer[1], *swap;
     int who[BATCH], active = 0;
     from_lowest(n, flips, who);
     for (int a = 0; a < n; a++) {
         const flip_t *flip = &flips[who[a]];
-        put_word(now + a, xor_words(word_of(words, flip->l + 1, flip->mu, groups), one_bit(flip->i)), groups);
+        const word_t word = xor_words(word_of(words, flip->l + 1, flip->mu, groups), one_bit(flip->i));
+        put_word(now + a, word, groups);
+        put_word(next + a, word, groups);
     }
     for (ptrdiff_t q = flips[who[0]].l + 1; q < depth - 1; q++) {
         while (active < n && flips[who[active]].l < q)
             active++;
-        layers_above(words, q, active, now, now, groups);
+        layers_above(words, q, active, now, next, NULL, groups);
+        swap = now;
+        now = next;
+        next = swap;
     }
     for (int a = 0; a < n; a++) {
         const flip_t *flip = &flips[who[a]];
@@ -594,28 +640,38 @@ INLINE void words_spoil(words_t *words, int n, const flip_t *flips, uint8_t *spo
     }
 }
 
-/* Keeps the sums of layer l in pattern mu over its new word. */
-INLINE void keep_sums(words_t *words, ptrdiff_t l, ptrdiff_t mu, word_t below, int groups)
+/* Keeps the sums of layer l in pattern mu over its new word, and returns the word above. */
+INLINE word_t keep_sums(words_t *words, ptrdiff_t l, ptrdiff_t mu, word_t below, int groups)
 {
     shorts_t sum[BLOCKS];
+    uint64_t plus = 0, near = 0;
     int16_t *kept = sums_of(words, l, 0) + mu;
-    sums_above(words, l, below, sum, groups);
+    sums_above(columns_of(words, l), below.low, sum, groups);
     for (ptrdiff_t i = 0; i < words->machine->width; i++)
         kept[i * words->stride] = sum[i / SHORTS][i % SHORTS];
+    for (int v = 0; v < VECTORS(groups); v++) {
+        plus |= not_negative(sum[v], words->valid.low >> (v * SHORTS)) << (v * SHORTS);
+        near |= (uint64_t)near_zero(sum[v], words->slack, load_shorts(words->window + v * SHORTS)) << (v * SHORTS);
+    }
+    const word_t above = {plus, 0};
+    return UNLIKELY(near) ? settle(words, l, below, above, 0, near) : above;
 }
 
-/* Carries out the tasks of an accepted proposal. */
-INLINE void words_commit(words_t *words, ptrdiff_t l, ptrdiff_t n, const int32_t *patterns, const int32_t *gained,
-                         int groups)
+/* Carries out the tasks of an accepted proposal: perceptron (l, i) flips in these patterns. */
+INLINE void words_commit(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t n, const int32_t *patterns,
+                         const int32_t *gained, int groups)
 {
     const ptrdiff_t depth = words->machine->depth;
     for (ptrdiff_t task = 0; task < n; task++) {
         const ptrdiff_t mu = patterns[task];
-        for (ptrdiff_t q = l + 1; q <= words->top[task]; q++) {
-            const word_t word = after_of(words, task)[q];
+        word_t word = xor_words(word_of(words, l + 1, mu, groups), one_bit(i));
+        for (ptrdiff_t q = l + 1;; q++) {
             store_word(words, q, mu, word, groups);
-            if (q < depth && !is_gathered(words, groups))
-                keep_sums(words, q, mu, word, groups);
+            if (q == depth)
+                break;
+            word = is_gathered(words, groups) ? after_of(words, q + 1)[task] : keep_sums(words, q, mu, word, groups);
+            if (is_zero(xor_words(word, word_of(words, q + 1, mu, groups)), groups))
+                break;
         }
         words->machine->wrong[mu] += gained[task];
     }
@@ -727,7 +783,6 @@ static void words_free(words_t *words)
     free(words->sums);
     free(words->after);
     free(words->sentinels);
-    free(words->top);
     gather_free(words);
     memset(words, 0, sizeof *words);
 }
@@ -753,12 +808,11 @@ static int words_make(words_t *words, const machine_t *machine, int by_gathering
     words->low = allocate((depth + 2) * layer, sizeof *words->low);
     words->high = allocate(words->planes > 4 ? (depth + 2) * layer : 0, sizeof *words->high);
     words->exact = allocate(depth * width * (size_t)words->reach, sizeof *words->exact);
-    words->after = allocate((size_t)machine->patterns * (depth + 1), sizeof *words->after);
-    words->top = allocate((size_t)machine->patterns, sizeof *words->top);
     words->sentinels = allocate(depth * width * SENTINELS, sizeof *words->sentinels);
-    int made = words->sentinels && words->planes_of && words->low && words->high && words->exact && words->after && words->top;
+    int made = words->sentinels && words->planes_of && words->low && words->high && words->exact;
     if (by_gathering) {
-        made = made && gather_make(words) == 0;
+        words->after = allocate((depth + 1) * (size_t)machine->patterns, sizeof *words->after);
+        made = made && words->after && gather_make(words) == 0;
     } else {
         words->columns = allocate((depth - 1) * (size_t)words->layer, sizeof *words->columns);
         words->sums = allocate(depth * width * layer, sizeof *words->sums);
