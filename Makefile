@@ -53,7 +53,7 @@ lint: setup ## ruff and mypy
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-sanitize: setup ## the kernels' tests under the address and undefined-behaviour sanitizers, five minutes
+sanitize: setup ## the kernels under the address and undefined-behaviour sanitizers, three minutes
 	tools/sanitize.sh
 
 bench: setup .venv/bench ## benchmarks

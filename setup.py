@@ -2,7 +2,8 @@
 
 DSM_MARCH chooses their instruction set (-march): unset takes `native` where the compiler knows it and builds
 for this machine, empty or `generic` takes the compiler's default, anything else is passed on. The choice is
-compiled in (macros DSM_BUILD_MARCH and DSM_BUILD_FLAGS).
+compiled in (macros DSM_BUILD_MARCH and DSM_BUILD_FLAGS). For tools/sanitize.sh: DSM_CFLAGS is passed on after
+all other flags, DSM_LEVELS names the instruction sets to compile the student's kernels for.
 """
 
 import os
@@ -29,6 +30,7 @@ DIRECTIVES = {
     "cdivision": True,
     "initializedcheck": False,
 }
+MORE = os.environ.get("DSM_CFLAGS", "").split()
 # The tools that build for another machine (conda, cibuildwheel, macOS) set one of these.
 CROSS_BUILD = ("_PYTHON_HOST_PLATFORM", "CIBUILDWHEEL", "ARCHFLAGS")
 
@@ -54,7 +56,7 @@ class BuildKernels(build_ext):
         march = self.march()
         flags = FLAGS + ([] if march == "generic" else [f"-march={march}"])
         for extension in self.extensions:
-            extension.extra_compile_args = flags + WARNINGS
+            extension.extra_compile_args = flags + WARNINGS + MORE
             extension.define_macros += [
                 ("DSM_BUILD_MARCH", f'"{march}"'),
                 ("DSM_BUILD_FLAGS", f'"{" ".join(flags)}"'),
@@ -66,7 +68,8 @@ class BuildKernels(build_ext):
             openmp = OPENMP if self.compiles(*OPENMP, source=OPENMP_PROGRAM) else []
             extension.extra_compile_args = extension.extra_compile_args + openmp
             extension.extra_link_args = extension.extra_link_args + openmp
-            levels = {level: flags for level, flags in LEVELS.items() if self.compiles(*flags)}
+            asked = os.environ.get("DSM_LEVELS", " ".join(LEVELS)).split()
+            levels = {level: flags for level, flags in LEVELS.items() if level in asked and self.compiles(*flags)}
             with ThreadPoolExecutor(os.cpu_count()) as pool:  # a minute or two each
                 for objects in pool.map(
                     lambda level: self.compile_level(level, levels[level] + openmp), levels
@@ -80,7 +83,7 @@ class BuildKernels(build_ext):
             [LEVEL_SOURCE],
             output_dir=str(Path(self.build_temp, level)),
             macros=[("DSM_LEVEL", level)],
-            extra_postargs=FLAGS + flags + WARNINGS,
+            extra_postargs=FLAGS + flags + WARNINGS + MORE,
         )
 
     def march(self):
