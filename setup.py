@@ -69,7 +69,9 @@ class BuildKernels(build_ext):
             extension.extra_compile_args = extension.extra_compile_args + openmp
             extension.extra_link_args = extension.extra_link_args + openmp
             asked = os.environ.get("DSM_LEVELS", " ".join(LEVELS)).split()
-            levels = {level: flags for level, flags in LEVELS.items() if level in asked and self.compiles(*flags)}
+            levels = {
+                level: flags for level, flags in LEVELS.items() if level in asked and self.compiles(*flags)
+            }
             with ThreadPoolExecutor(os.cpu_count()) as pool:  # a minute or two each
                 for objects in pool.map(
                     lambda level: self.compile_level(level, levels[level] + openmp), levels

@@ -304,7 +304,7 @@ INLINE void bits_layer_of_tasks(const ising_t *ising, ptrdiff_t l, int n, uint32
 INLINE void bits_begin(ising_t *ising, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int blocks)
 {
     const int limbs = BITS_LIMBS(blocks);
-    const ptrdiff_t input = ising->machine->inputs[place_of(ising->machine, l, i, k)];
+    const ptrdiff_t input = input_of(ising->machine, l, i, k);
     const ptrdiff_t place = bits_place(ising, l, i, limbs);
     ising->probe.l = l;
     ising->probe.i = i;

@@ -115,7 +115,7 @@ INLINE int32_t *dense_sentinels(const dense_t *d, ptrdiff_t l, ptrdiff_t i)
 
 INLINE ptrdiff_t dense_input(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k)
 {
-    return d->machine->inputs[place_of(d->machine, l, i, k)];
+    return input_of(d->machine, l, i, k);
 }
 
 INLINE int dense_is_plus(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu)
@@ -293,11 +293,11 @@ INLINE uint64_t dense_half(const dense_bits_t *bits, int half)
     return word;
 }
 
-/* Perceptron (l, i) alone flips in pattern mu. */
+/* Perceptron (l, i) alone flips in pattern mu.  Its sign is taken from the row, which has just been looked at. */
 INLINE void dense_start(const dense_t *d, dense_front_t *front, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu, int blocks)
 {
     front->count = 1;
-    front->of[0] = (int32_t)i * DENSE_STRIDE(blocks) | (dense_is_plus(d, l + 1, i, mu) ? INT32_MIN : 0);
+    front->of[0] = (int32_t)i * DENSE_STRIDE(blocks) | (*dense_value(d, l, i, mu) >= 0 ? INT32_MIN : 0);
 }
 
 /* ------------------------------------------------------------------------------------ row of a perceptron */

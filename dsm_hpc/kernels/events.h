@@ -149,7 +149,7 @@ INLINE void events_turn(const events_t *e, ptrdiff_t l, ptrdiff_t j, ptrdiff_t m
 /* The words of signs of the neuron that weight k of (l, i) reads. */
 INLINE const uint64_t *events_input(const events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k)
 {
-    return events_words(e, l, e->machine->inputs[events_weight(e, l, i, k)]);
+    return events_words(e, l, input_of(e->machine, l, i, k));
 }
 
 /* Bit b: a perceptron changes sign in pattern b of a block, of which h are its pre-activations and `signs` those of the
@@ -178,8 +178,8 @@ static inline uint64_t events_flips(
     return flips & ~(uint64_t)0 >> (64 - left);
 }
 
-/* At E = 0 any pattern that flips may be the first to be followed.  Of each perceptron, a few blocks that have small |h|
- * are kept, and looked at before the row is.  They are hints, which other threads may change meanwhile: read once. */
+/* At E = 0 any pattern that flips may be the first to be followed.  Of each perceptron, a few blocks that have small
+ * |h| are kept, and looked at before the row is.  They are hints, which other threads may change: read once. */
 INLINE uint32_t *events_watched(const events_t *e, ptrdiff_t l, ptrdiff_t i)
 {
     return e->watched + (l * e->machine->width + i) * EVENTS_WATCHED;
@@ -219,7 +219,8 @@ static inline int32_t events_first(const events_t *e, ptrdiff_t l, ptrdiff_t i, 
     for (int a = 0; a < EVENTS_WATCHED; a++) {
         block[a] = __atomic_load_n(&watched[a], __ATOMIC_RELAXED);
         const ptrdiff_t first = (ptrdiff_t)block[a] * EVENTS_BLOCK, left = e->machine->patterns - first;
-        uint32_t some = events_flips_line(events_line(e, block[a], l, i), (uint32_t)(signs[first / 64] >> (first % 64)), change);
+        const uint32_t plus = (uint32_t)(signs[first / 64] >> (first % 64));
+        uint32_t some = events_flips_line(events_line(e, block[a], l, i), plus, change);
         some &= left < EVENTS_BLOCK ? ((uint32_t)1 << left) - 1 : (uint32_t)(1 << EVENTS_BLOCK) - 1;
         flips |= some << (a * EVENTS_BLOCK);
     }
@@ -291,7 +292,7 @@ INLINE void events_set_weight(events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k
     if (l == 0)
         return;
     if (e->dense)
-        events_column(e, l, m->inputs[place])[i] = 2 * q;
+        events_column(e, l, input_of(m, l, i, k))[i] = 2 * q;
     else
         e->links[(l - 1) * m->width * m->fan_in + e->slot[place - m->width * m->fan_in]].doubled = 2 * q;
 }
@@ -300,7 +301,7 @@ INLINE void events_set_weight(events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k
 static inline void events_change(
     const events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change, ptrdiff_t first, ptrdiff_t last)
 {
-    const uint64_t *signs = events_words(e, l, e->machine->inputs[events_weight(e, l, i, k)]);
+    const uint64_t *signs = events_words(e, l, input_of(e->machine, l, i, k));
     events_add_input(e, l, i, signs, change, first, last);
     if (e->dense && l > 0)
         events_copy_row(e, l, i, first, last);
@@ -315,7 +316,7 @@ static inline void events_replace(events_t *e, ptrdiff_t l, ptrdiff_t i, const i
         const ptrdiff_t word = block * EVENTS_BLOCK >> 6, shift = block * EVENTS_BLOCK & 63;
         lanes_t sum[EVENTS_BLOCK / LANES] = {};
         for (ptrdiff_t k = 0; k < m->fan_in; k++) {
-            const uint64_t signs = events_words(e, l, m->inputs[events_weight(e, l, i, k)])[word] >> shift;
+            const uint64_t signs = events_words(e, l, input_of(m, l, i, k))[word] >> shift;
             for (int v = 0; v < EVENTS_BLOCK / LANES; v++)
                 sum[v] += signed_lanes((lanes_t){} + q[k], (uint32_t)(signs >> (v * LANES)));
         }
@@ -753,7 +754,7 @@ static inline void events_prefetch(const events_t *e, ptrdiff_t l, ptrdiff_t i, 
         __builtin_prefetch(h + __atomic_load_n(&events_watched(e, l, i)[a], __ATOMIC_RELAXED) * e->block_stride);
     for (ptrdiff_t a = 0; a < n; a++)
         __builtin_prefetch(h + a * e->block_stride);
-    __builtin_prefetch(events_words(e, l, m->inputs[events_weight(e, l, i, k)]));
+    __builtin_prefetch(events_words(e, l, input_of(m, l, i, k)));
     if (l == m->depth - 1)
         return;
     if (e->dense) {
@@ -923,7 +924,8 @@ static int events_share(events_t *own, const events_t *e)
 
 static void events_free(events_t *e)
 {
-    void *arrays[] = {e->h, e->signs, e->targets, e->watched, e->links, e->first_link, e->slot, e->columns, e->by_pattern};
+    void *arrays[] = {e->h, e->signs, e->targets, e->watched, e->links, e->first_link, e->slot, e->columns,
+                      e->by_pattern};
     for (size_t a = 0; a < sizeof arrays / sizeof *arrays; a++)
         free(arrays[a]);
     events_free_scratch(e);

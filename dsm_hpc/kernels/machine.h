@@ -23,6 +23,7 @@ typedef struct {
     const int64_t *absolute_sum;    /* [l][i] sum of |weights| */
     int32_t *wrong;                 /* [mu] wrong output bits of a pattern */
     uint64_t by_fan_in, by_width;   /* reciprocal(c), reciprocal(N) */
+    int in_order;                   /* weight k of every perceptron reads neuron k: `inputs` need not be looked at */
 } machine_t;
 
 /* x / divisor by a multiplication: exact for x and divisor below 2^32 (Granlund and Montgomery 1994). */
@@ -65,6 +66,12 @@ INLINE void from_lowest(int n, const flip_t *flips, int *who)
 INLINE ptrdiff_t place_of(const machine_t *machine, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k)
 {
     return (l * machine->width + i) * machine->fan_in + k;
+}
+
+/* The neuron that weight k of perceptron i of layer l reads. */
+INLINE int32_t input_of(const machine_t *machine, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k)
+{
+    return machine->in_order ? (int32_t)k : machine->inputs[place_of(machine, l, i, k)];
 }
 
 /* A sentinel that flips without harm does not help: the next pattern takes its place. */

@@ -143,7 +143,8 @@ INLINE void fetch(const student_t *student, const block_t *block, ptrdiff_t t, c
     ptrdiff_t l, i, k;
     locate(student, position, &l, &i, &k);
     __builtin_prefetch(student->J + position);
-    __builtin_prefetch(student->machine.inputs + position);
+    if (!student->machine.in_order)
+        __builtin_prefetch(student->machine.inputs + position);
     __builtin_prefetch(student->absolute_sum + l * student->machine.width + i);
     /* At E = 0 the first flips decide: the rest of the row is not needed. */
     const int at_zero = student->energy == 0;
@@ -668,6 +669,15 @@ static int make_kernel(student_t *student, int kernel)
     }
 }
 
+static int is_in_order(const machine_t *machine)
+{
+    ptrdiff_t k = 0;
+    for (ptrdiff_t at = 0; at < place_of(machine, machine->depth, 0, 0); at++, k = k + 1 < machine->fan_in ? k + 1 : 0)
+        if (machine->inputs[at] != k)
+            return 0;
+    return 1;
+}
+
 static int student_make(student_t *student, int kernel)
 {
     const machine_t *machine = &student->machine;
@@ -675,6 +685,7 @@ static int student_make(student_t *student, int kernel)
     student->window = WINDOW;
     student->machine.by_fan_in = reciprocal((uint64_t)machine->fan_in);
     student->machine.by_width = reciprocal((uint64_t)machine->width);
+    student->machine.in_order = is_in_order(machine);
     student->flipped = allocate((size_t)machine->patterns, sizeof *student->flipped);
     student->gained = allocate((size_t)machine->patterns, sizeof *student->gained);
     if (make_kernel(student, kernel) == 0 && student->flipped && student->gained

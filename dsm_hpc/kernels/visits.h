@@ -25,7 +25,7 @@ static void find_signs(student_t *student, ptrdiff_t l, ptrdiff_t i)
     } else {
         memcpy(b->first, kept_row(student, l + 1, i), (size_t)(b->stride / 64) * sizeof *b->first);
         for (ptrdiff_t k = 0; k < b->fan_in; k++)
-            b->rows[k] = kept_row(student, l, machine->inputs[place_of(machine, l, i, k)]);
+            b->rows[k] = kept_row(student, l, input_of(machine, l, i, k));
         billiard_take_rows(b);
     }
     billiard_fill_up(b);

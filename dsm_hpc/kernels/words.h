@@ -401,7 +401,7 @@ static __attribute__((noinline)) uint64_t settle_row(
 {
     const ptrdiff_t l = words->probe.l, i = words->probe.i;
     const machine_t *machine = words->machine;
-    const int32_t input = machine->inputs[place_of(machine, l, i, words->probe.k)];
+    const int32_t input = input_of(machine, l, i, words->probe.k);
     for (; near; near &= near - 1) {
         const int b = __builtin_ctzll(near);
         const word_t below = word_of(words, l, 64 * w + b, groups);
@@ -497,7 +497,7 @@ INLINE uint32_t flipped_sentinels(const words_t *words, ptrdiff_t l, const int32
 INLINE int32_t flipped_sentinel(const words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change, int groups)
 {
     const int32_t *sentinels = sentinels_of(words, l, i);
-    const int32_t input = words->machine->inputs[place_of(words->machine, l, i, k)];
+    const int32_t input = input_of(words->machine, l, i, k);
 #if defined(__AVX512F__)
     if (!is_gathered(words, groups)) {
         const uint32_t flipped = flipped_sentinels(words, l, sentinels, exact_of(words, l, i), input, change, groups);
@@ -557,7 +557,7 @@ INLINE void words_begin(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, i
         gather_begin(words, l, i, k, after);
         return;
     }
-    const int32_t input = machine->inputs[place_of(machine, l, i, k)];
+    const int32_t input = input_of(machine, l, i, k);
     words->probe.own = plane_of(words, l, input / PLANE);
     words->probe.own_bit = (int16_t)(1 << (input % PLANE));
     words->probe.step = (int16_t)rounded((int64_t)after - before, words->shift);    /* may wrap: the sums do not */
@@ -609,7 +609,8 @@ INLINE void words_evaluate(words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t f
         next = swap;
     }
     for (int a = 0; a < alive; a++)
-        gained[live[a]] = count_bits(xor_words(now[a], target_of(words, at[a], groups)), groups) - machine->wrong[at[a]];
+        gained[live[a]] =
+            count_bits(xor_words(now[a], target_of(words, at[a], groups)), groups) - machine->wrong[at[a]];
 }
 
 /* Independent flips at E = 0, at least one: whether they spoil an output bit. */
@@ -702,7 +703,7 @@ INLINE void words_change(words_t *words, int groups)
             gather_change(words, l, i, k);
         return;
     }
-    const ptrdiff_t input = machine->inputs[place_of(machine, l, i, k)], group = input / INPUTS;
+    const ptrdiff_t input = input_of(machine, l, i, k), group = input / INPUTS;
     const short_entries_t before = table_entries(weights + INPUTS * group, words->shift);
     weights[input] += words->probe.change;
     const short_entries_t after = table_entries(weights + INPUTS * group, words->shift);
@@ -764,7 +765,7 @@ static void words_replace(words_t *words, ptrdiff_t l, ptrdiff_t i, const int32_
 {
     const machine_t *machine = words->machine;
     for (ptrdiff_t k = 0; k < machine->fan_in; k++)
-        exact_of(words, l, i)[words->limbs ? k : machine->inputs[place_of(machine, l, i, k)]] = q[k];
+        exact_of(words, l, i)[words->limbs ? k : input_of(machine, l, i, k)] = q[k];
     if (UNLIKELY(!fits_shorts(absolute_sum, words->shift)))
         make_room(words, absolute_sum);
     else if (!words->limbs)
