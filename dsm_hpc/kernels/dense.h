@@ -113,11 +113,6 @@ INLINE int32_t *dense_sentinels(const dense_t *d, ptrdiff_t l, ptrdiff_t i)
     return d->sentinels + (l * d->machine->width + i) * SENTINELS;
 }
 
-INLINE ptrdiff_t dense_input(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k)
-{
-    return input_of(d->machine, l, i, k);
-}
-
 INLINE int dense_is_plus(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu)
 {
     return dense_row_signs(d, l, i)[(size_t)mu / 64] >> (mu % 64) & 1;
@@ -305,16 +300,13 @@ INLINE void dense_start(const dense_t *d, dense_front_t *front, ptrdiff_t l, ptr
 /* Bit b: pattern 64 w + b flips at (l, i) when weight k changes by `change`. */
 INLINE uint64_t dense_flips(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change, ptrdiff_t w)
 {
-    const uint64_t plus = dense_row_signs(d, l, dense_input(d, l, i, k))[w];
+    const uint64_t plus = dense_row_signs(d, l, input_of(d->machine, l, i, k))[w];
     const int32_t *row = dense_value(d, l, i, 64 * w);
     const ptrdiff_t patterns = d->machine->patterns;
     uint64_t flips = 0;
 #pragma GCC unroll 16
-    for (int b = 0; b < 64; b += LANES) {
-        const lanes_t before = load_lanes(row + b);
-        const lanes_t after = before + signed_lanes((lanes_t){} + change, (uint32_t)(plus >> b));
-        flips |= (uint64_t)negative_lanes(before ^ after) << b;
-    }
+    for (int b = 0; b < 64; b += LANES)
+        flips |= (uint64_t)flipped_lanes(row + b, (uint32_t)(plus >> b), change) << b;
     return 64 * (w + 1) > patterns ? flips & ~(uint64_t)0 >> (64 * (w + 1) - patterns) : flips;
 }
 
@@ -335,7 +327,7 @@ INLINE int dense_flips_one(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t
 INLINE uint32_t dense_flipped_sentinels(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change,
                                         const int32_t *sentinels)
 {
-    const ptrdiff_t input = dense_input(d, l, i, k);
+    const ptrdiff_t input = input_of(d->machine, l, i, k);
     uint32_t flipped = 0;
     for (int a = 0; a < SENTINELS; a++)
         flipped |= (uint32_t)dense_flips_one(d, l, i, input, change, sentinels[a]) << a;
@@ -358,9 +350,9 @@ INLINE void dense_watch(dense_t *d, ptrdiff_t l, ptrdiff_t i, int32_t mu)
         *out = mu;
 }
 
-/* At E = 0: a pattern that flips, or -1.  `shared`: other threads may replace sentinels meanwhile, which must be read
+/* A sentinel that flips, or -1.  `shared`: other threads may replace sentinels meanwhile, which must be read
  * once; the decision does not depend on what they are. */
-INLINE int32_t dense_first(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change, int shared)
+INLINE int32_t dense_likely(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change, int shared)
 {
     const int32_t *sentinels = dense_sentinels(d, l, i);
     int32_t seen[SENTINELS];
@@ -369,17 +361,7 @@ INLINE int32_t dense_first(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, in
     if (shared)
         sentinels = seen;
     const uint32_t flipped = dense_flipped_sentinels(d, l, i, k, change, sentinels);
-    if (LIKELY(flipped))
-        return sentinels[__builtin_ctz(flipped)];
-    for (ptrdiff_t w = 0; w < d->words; w++) {
-        const uint64_t found = dense_flips(d, l, i, k, change, w);
-        if (found) {
-            const int32_t mu = (int32_t)(64 * w) + __builtin_ctzll(found);
-            dense_watch(d, l, i, mu);
-            return mu;
-        }
-    }
-    return -1;
+    return LIKELY(flipped) ? sentinels[__builtin_ctz(flipped)] : -1;
 }
 
 /* ---------------------------------------------------------------------------------------------- the kernel */
@@ -549,7 +531,7 @@ INLINE void dense_copy_row(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t first
 INLINE void dense_change(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change, ptrdiff_t first,
                          ptrdiff_t last)
 {
-    const uint64_t *signs = dense_row_signs(d, l, dense_input(d, l, i, k));
+    const uint64_t *signs = dense_row_signs(d, l, input_of(d->machine, l, i, k));
     int32_t *row = dense_value(d, l, i, 0);
     for (ptrdiff_t mu = first; mu < last; mu += LANES) {
         const lanes_t h = load_lanes(row + mu) + signed_lanes(
@@ -565,7 +547,7 @@ INLINE void dense_set_weight(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, 
 {
     if (l == 0)
         return;
-    const ptrdiff_t at = dense_column(d, l, dense_input(d, l, i, k), blocks) + i;
+    const ptrdiff_t at = dense_column(d, l, input_of(d->machine, l, i, k), blocks) + i;
     d->columns[at] = 2 * q;
     d->rounded[at] = (int16_t)rounded(2 * q, d->shift);
 }
@@ -600,7 +582,7 @@ INLINE void dense_replace(dense_t *d, ptrdiff_t l, ptrdiff_t i, const int32_t *q
     for (ptrdiff_t first = 0; first < machine->patterns; first += LANES) {
         lanes_t h = {};
         for (ptrdiff_t k = 0; k < machine->fan_in; k++)
-            h += signed_lanes((lanes_t){} + q[k], (uint32_t)(dense_row_signs(d, l, dense_input(d, l, i, k))[first / 64]
+            h += signed_lanes((lanes_t){} + q[k], (uint32_t)(dense_row_signs(d, l, input_of(d->machine, l, i, k))[first / 64]
                                                              >> (first % 64)));
         store_lanes(row + first, h);
     }
@@ -685,7 +667,7 @@ static void dense_load_row_of(dense_t *d, ptrdiff_t l, ptrdiff_t i)
     for (ptrdiff_t mu = 0; mu < machine->patterns; mu++)
         *dense_value(d, l, i, mu) = 0;
     for (ptrdiff_t k = 0; k < machine->fan_in; k++) {
-        const ptrdiff_t input = dense_input(d, l, i, k);
+        const ptrdiff_t input = input_of(d->machine, l, i, k);
         const int32_t q = machine->weights[place_of(machine, l, i, k)];
         if (l > 0)
             d->columns[dense_column(d, l, input, (int)d->blocks) + i] = 2 * q;

@@ -114,11 +114,6 @@ INLINE uint64_t *events_words(const events_t *e, ptrdiff_t l, ptrdiff_t j)
     return e->signs + (l * e->machine->width + j) * e->word_stride;
 }
 
-INLINE ptrdiff_t events_weight(const events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k)
-{
-    return (l * e->machine->width + i) * e->machine->fan_in + k;
-}
-
 /* Blocks of the patterns of word w. */
 INLINE int events_blocks_of(const events_t *e, ptrdiff_t w)
 {
@@ -157,10 +152,8 @@ INLINE const uint64_t *events_input(const events_t *e, ptrdiff_t l, ptrdiff_t i,
 INLINE uint32_t events_flips_line(const int32_t *h, uint32_t signs, int32_t change)
 {
     uint32_t flips = 0;
-    for (int v = 0; v < EVENTS_BLOCK; v += LANES) {
-        const lanes_t old = load_lanes(h + v), new = old + signed_lanes((lanes_t){} + change, signs >> v);
-        flips |= negative_lanes(old ^ new) << v;
-    }
+    for (int v = 0; v < EVENTS_BLOCK; v += LANES)
+        flips |= flipped_lanes(h + v, signs >> v, change) << v;
     return flips;
 }
 
@@ -194,9 +187,10 @@ INLINE int32_t events_smallest(const int32_t *h)
     return smallest;
 }
 
-/* Keeps a block, in place of the one whose smallest |h| is largest, if it is larger. */
-INLINE void events_watch(const events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff_t block)
+/* Keeps the block of pattern mu, in place of the one whose smallest |h| is largest, if it is larger. */
+INLINE void events_watch(const events_t *e, ptrdiff_t l, ptrdiff_t i, int32_t mu)
 {
+    const ptrdiff_t block = mu / EVENTS_BLOCK;
     uint32_t *watched = events_watched(e, l, i), *out = NULL;
     int32_t largest = events_smallest(events_line(e, block, l, i));
     for (int a = 0; a < EVENTS_WATCHED; a++) {
@@ -210,8 +204,8 @@ INLINE void events_watch(const events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff_t 
         __atomic_store_n(out, (uint32_t)block, __ATOMIC_RELAXED);
 }
 
-/* A pattern that flips at (l, i) when weight k changes by `change`, or -1. */
-static inline int32_t events_first(const events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change)
+/* Of the watched blocks: a pattern that flips at (l, i) when weight k changes by `change`, or -1. */
+static inline int32_t events_likely(const events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change)
 {
     const uint64_t *signs = events_input(e, l, i, k);
     const uint32_t *watched = events_watched(e, l, i);
@@ -224,19 +218,10 @@ static inline int32_t events_first(const events_t *e, ptrdiff_t l, ptrdiff_t i, 
         some &= left < EVENTS_BLOCK ? ((uint32_t)1 << left) - 1 : (uint32_t)(1 << EVENTS_BLOCK) - 1;
         flips |= some << (a * EVENTS_BLOCK);
     }
-    if (LIKELY(flips)) {
-        const int b = __builtin_ctz(flips);
-        return (int32_t)block[b / EVENTS_BLOCK] * EVENTS_BLOCK + b % EVENTS_BLOCK;
-    }
-    for (ptrdiff_t w = 0; w < e->words; w++) {
-        const uint64_t found = events_flips(e, l, i, k, change, w);
-        if (found) {
-            const int32_t mu = (int32_t)(64 * w) + __builtin_ctzll(found);
-            events_watch(e, l, i, mu / EVENTS_BLOCK);
-            return mu;
-        }
-    }
-    return -1;
+    if (UNLIKELY(!flips))
+        return -1;
+    const int b = __builtin_ctz(flips);
+    return (int32_t)block[b / EVENTS_BLOCK] * EVENTS_BLOCK + b % EVENTS_BLOCK;
 }
 
 /* The flip of (l, i) in pattern mu is harmless: the next block. */
@@ -288,7 +273,7 @@ static void events_copy_row(const events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff
 INLINE void events_set_weight(events_t *e, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t q)
 {
     const machine_t *m = e->machine;
-    ptrdiff_t place = events_weight(e, l, i, k);
+    const ptrdiff_t place = place_of(m, l, i, k);
     if (l == 0)
         return;
     if (e->dense)
@@ -774,14 +759,14 @@ static void events_load_weights(events_t *e)
     for (ptrdiff_t l = 1; l < m->depth; l++)
         for (ptrdiff_t i = 0; i < m->width; i++)
             for (ptrdiff_t k = 0; k < m->fan_in; k++)
-                events_set_weight(e, l, i, k, m->weights[events_weight(e, l, i, k)]);
+                events_set_weight(e, l, i, k, m->weights[place_of(m, l, i, k)]);
 }
 
 /* Pre-activations of (l, i) and its signs. */
 static void events_load_perceptron(events_t *e, ptrdiff_t l, ptrdiff_t i)
 {
     const machine_t *m = e->machine;
-    const ptrdiff_t place = events_weight(e, l, i, 0);
+    const ptrdiff_t place = place_of(m, l, i, 0);
     uint64_t *signs = events_words(e, l + 1, i);
     for (ptrdiff_t block = 0; block < e->blocks; block++)
         memset(events_line(e, block, l, i), 0, EVENTS_BLOCK * sizeof *e->h);

@@ -83,6 +83,13 @@ INLINE uint32_t negative_lanes(lanes_t v)
 #endif
 }
 
+/* Bit b: h[b] changes sign when `change`, with the sign of bit b of `signs`, is added. */
+INLINE uint32_t flipped_lanes(const int32_t *h, uint32_t signs, int32_t change)
+{
+    const lanes_t old = load_lanes(h), new = old + signed_lanes((lanes_t){} + change, signs);
+    return negative_lanes(old ^ new);
+}
+
 INLINE shorts_t load_shorts(const void *p)
 {
     shorts_t v;

@@ -334,26 +334,40 @@ INLINE int decide_proposal(student_t *student, const proposal_t *p, int flips_no
     return 1;
 }
 
+/* At E = 0: one of the patterns that are likely to flip and do, or -1. */
+INLINE int32_t likely_flip(student_t *student, const proposal_t *p, const team_t *team, int form)
+{
+    const int32_t change = p->after - p->before;
+    if (IS_DENSE(form))
+        return dense_likely(DENSE_OF(student), p->l, p->i, p->k, change, team != NULL);
+    if (IS_EVENTS(form))
+        return events_likely(EVENTS_OF(student), p->l, p->i, p->k, change);
+    return IS_WORDS(form) ? flipped_sentinel(WORDS_OF(student), p->l, p->i, p->k, change, form) : -1;
+}
+
+/* A pattern that flips is likely to flip again. */
+INLINE void watch_flip(student_t *student, const proposal_t *p, int32_t mu, int form)
+{
+    if (IS_DENSE(form))
+        dense_watch(DENSE_OF(student), p->l, p->i, mu);
+    else if (IS_EVENTS(form))
+        events_watch(EVENTS_OF(student), p->l, p->i, mu);
+    else if (IS_WORDS(form))
+        watch(WORDS_OF(student), p->l, p->i, mu, form);
+}
+
 /* A pattern that flips, or -1. */
 INLINE int32_t some_flip(student_t *student, const proposal_t *p, const team_t *team, int form)
 {
-    const ptrdiff_t words = words_of(student);
-    if (IS_DENSE(form))
-        return dense_first(DENSE_OF(student), p->l, p->i, p->k, p->after - p->before, team != NULL);
-    if (IS_EVENTS(form))
-        return events_first(EVENTS_OF(student), p->l, p->i, p->k, p->after - p->before);
-    if (IS_WORDS(form)) {
-        const int32_t mu = flipped_sentinel(WORDS_OF(student), p->l, p->i, p->k, p->after - p->before, form);
-        if (mu >= 0)
-            return mu;
-    }
+    const int32_t likely = likely_flip(student, p, team, form);
+    if (likely >= 0)
+        return likely;
     begin(student, p, form);
-    for (ptrdiff_t w = 0; w < words; w++) {
+    for (ptrdiff_t w = 0; w < words_of(student); w++) {
         const uint64_t found = flips(student, p, w, 1, form);
         if (found) {
             const int32_t mu = (int32_t)(64 * w) + __builtin_ctzll(found);
-            if (IS_WORDS(form))
-                watch(WORDS_OF(student), p->l, p->i, mu, form);
+            watch_flip(student, p, mu, form);
             return mu;
         }
     }

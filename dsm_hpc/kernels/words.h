@@ -265,6 +265,21 @@ INLINE void sums_above(const int16_t *table, uint64_t below, shorts_t *sum, int 
     }
 }
 
+/* Signs of a layer's sums, and which of them are in doubt.  valid: a local of the caller, as what it stores could alias
+ * words->valid. */
+INLINE uint64_t signs_of_sums(const words_t *words, uint64_t valid, const shorts_t *sum, uint64_t *doubtful,
+                              int groups)
+{
+    uint64_t plus = 0;
+    *doubtful = 0;
+    for (int v = 0; v < VECTORS(groups); v++) {
+        const shorts_t window = load_shorts(words->window + v * SHORTS);
+        plus |= not_negative(sum[v], valid >> (v * SHORTS)) << (v * SHORTS);
+        *doubtful |= (uint64_t)near_zero(sum[v], words->slack, window) << (v * SHORTS);
+    }
+    return plus;
+}
+
 /* Whether some word of layer l is what it was, in pattern at[a]. */
 INLINE int any_same(const words_t *words, ptrdiff_t l, int n, const word_t *word, const int32_t *at, int groups)
 {
@@ -281,24 +296,16 @@ INLINE int any_same(const words_t *words, ptrdiff_t l, int n, const word_t *word
 INLINE int layers_by_rows(const words_t *words, ptrdiff_t l, int n, const word_t *below, word_t *above,
                           const int32_t *at, int groups)
 {
-    const int16_t *table = columns_of(words, l), slack = words->slack;
+    const int16_t *table = columns_of(words, l);
     const uint64_t *old = words->low + (l + 1) * words->stride, valid = words->valid.low;
-    shorts_t window[BLOCKS];
     uint64_t near[BATCH], some = 0;
     int same = 0;
-    for (int v = 0; v < VECTORS(groups); v++)
-        window[v] = load_shorts(words->window + v * SHORTS);
     for (int t = 0; t < n; t++) {
         shorts_t sum[BLOCKS];
-        uint64_t plus = 0, doubtful = 0;
         sums_above(table, below[t].low, sum, groups);
-        for (int v = 0; v < VECTORS(groups); v++) {
-            plus |= not_negative(sum[v], valid >> (v * SHORTS)) << (v * SHORTS);
-            doubtful |= (uint64_t)near_zero(sum[v], slack, window[v]) << (v * SHORTS);
-        }
+        const uint64_t plus = signs_of_sums(words, valid, sum, &near[t], groups);
         above[t].low = plus;
-        near[t] = doubtful;
-        some |= doubtful;
+        some |= near[t];
         same |= at && plus == old[at[t]];
     }
     if (LIKELY(!some))
@@ -645,16 +652,12 @@ INLINE void words_spoil(words_t *words, int n, const flip_t *flips, uint8_t *spo
 INLINE word_t keep_sums(words_t *words, ptrdiff_t l, ptrdiff_t mu, word_t below, int groups)
 {
     shorts_t sum[BLOCKS];
-    uint64_t plus = 0, near = 0;
+    uint64_t near;
     int16_t *kept = sums_of(words, l, 0) + mu;
     sums_above(columns_of(words, l), below.low, sum, groups);
     for (ptrdiff_t i = 0; i < words->machine->width; i++)
         kept[i * words->stride] = sum[i / SHORTS][i % SHORTS];
-    for (int v = 0; v < VECTORS(groups); v++) {
-        plus |= not_negative(sum[v], words->valid.low >> (v * SHORTS)) << (v * SHORTS);
-        near |= (uint64_t)near_zero(sum[v], words->slack, load_shorts(words->window + v * SHORTS)) << (v * SHORTS);
-    }
-    const word_t above = {plus, 0};
+    const word_t above = {signs_of_sums(words, words->valid.low, sum, &near, groups), 0};
     return UNLIKELY(near) ? settle(words, l, below, above, 0, near) : above;
 }
 
