@@ -100,7 +100,7 @@ def _dense_bytes(width: int, depth: int, train: int) -> int:
     rows = 4 * depth * width * (64 * words + 16)
     pair = 64 * (ceil(width / 16) | 1)
     above = (depth - 1) * (pair * ceil(train / 2) + 6 * width * neurons)  # by pattern; columns
-    signs = 8 * (depth + 1) * width * words + 16 * train + 16 * depth * width
+    signs = 8 * (depth + 1) * width * words + 16 * train + 32 * depth * width
     return rows + above + signs + train * (16 * depth + 4)
 
 

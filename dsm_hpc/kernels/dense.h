@@ -14,7 +14,7 @@
  * Exact: the sign of a sum that rounding could have changed (one of some hundred) is found from the exact integers.
  *
  * Bounds.  Layer above: a vector from L1 or L2 (a layer's columns: 2 N^2 bytes) for each flipped neuron and 32
- * perceptrons, and N/16 lines from L2 (2 L N M bytes).  Row: M/16 lines, or four where a sentinel flips.  An accepted
+ * perceptrons, and N/16 lines from L2 (2 L N M bytes).  Row: M/16 lines, or one where a sentinel flips.  An accepted
  * proposal writes a line for two patterns, and one for each task, layer and perceptron.
  */
 #ifndef DSM_DENSE_H
@@ -27,18 +27,23 @@ enum {
     DENSE_HALF = 16,                /* neurons of a pattern in a cache line */
     DENSE_LINE = 16,                /* patterns in a cache line of a row */
     DENSE_PARTS = DENSE_BLOCK / SHORTS,     /* vectors in a block */
-    DENSE_CHUNK = 8 / DENSE_PARTS,  /* blocks in eight registers */
+    DENSE_CHUNK = DENSE_PARTS < 4 ? 4 : 2,  /* blocks in at most eight registers */
 };
 
 /* A bit for each neuron of a layer. */
-typedef struct { _Alignas(16) uint32_t of[DENSE_WIDTH / DENSE_BLOCK]; } dense_bits_t;
+typedef struct { uint64_t of[DENSE_WIDTH / 64]; } dense_bits_t;
 
-/* The neurons of a layer that flip in a pattern: the offset of the neuron's column, with the sign bit set if it
- * becomes -1.  The list has room for a whole vector beyond the last. */
+/* The neurons of a layer that flip in a pattern. */
 typedef struct {
-    int32_t count;
-    int32_t of[DENSE_WIDTH + DENSE_LINE];
+    int32_t count, lowered;         /* how many, and how many of them become -1 */
+    int8_t of[DENSE_WIDTH];         /* the neuron, less 128 if it becomes -1 */
 } dense_front_t;
+
+/* Patterns of a perceptron that are likely to flip, and their pre-activations when they were last looked at. */
+typedef struct {
+    _Alignas(8 * SENTINELS) int32_t mu[SENTINELS];
+    int32_t h[SENTINELS];
+} dense_sentinels_t;
 
 typedef struct {
     const machine_t *machine;
@@ -46,6 +51,7 @@ typedef struct {
     ptrdiff_t stride;               /* patterns from one row to the next: odd in cache lines */
     ptrdiff_t pair;                 /* shorts from two patterns to the next two: odd in cache lines, so that what an
                                      * accepted proposal writes does not fall into few sets of L1 */
+    ptrdiff_t layer;                /* shorts from layer to layer */
     int shift;                      /* what is followed is rounded to 2^shift */
     int32_t *rows;                  /* [l][perceptron][stride] pre-activations */
     int16_t *by_pattern;            /* the same, rounded, [l = 1..L-1][pattern][perceptron]; 0 where there is none */
@@ -54,7 +60,7 @@ typedef struct {
     dense_bits_t valid;             /* neurons that there are */
     uint64_t *signs;                /* [0..L][neuron][words] */
     dense_bits_t *targets;          /* [pattern]; 1 where there is no neuron, as h = 0 counts as +1 */
-    int32_t *sentinels;             /* [l][i][SENTINELS]: patterns that are likely to flip */
+    dense_sentinels_t *sentinels;   /* [l][i] */
     /* scratch: what the tasks of a proposal change, for the commit */
     dense_bits_t *turned;           /* [task][layer] perceptrons that flip */
     int32_t *top;                   /* [task] the last layer of pre-activations that change */
@@ -75,8 +81,7 @@ INLINE int32_t *dense_value(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_
  * changes a perceptron in all of them writes half as many lines. */
 INLINE int16_t *dense_pattern(const dense_t *d, ptrdiff_t l, ptrdiff_t mu)
 {
-    const ptrdiff_t pairs = (d->machine->patterns + 1) / 2;
-    return d->by_pattern + ((l - 1) * pairs + mu / 2) * d->pair + mu % 2 * DENSE_HALF;
+    return d->by_pattern + (l - 1) * d->layer + (ptrdiff_t)((size_t)mu / 2) * d->pair + mu % 2 * DENSE_HALF;
 }
 
 /* From there to perceptron i. */
@@ -103,14 +108,20 @@ INLINE ptrdiff_t dense_column(const dense_t *d, ptrdiff_t l, ptrdiff_t below, in
     return ((l - 1) * d->machine->width + below) * DENSE_STRIDE(blocks);
 }
 
+/* And that of a listed neuron, from the first column of a layer on. */
+INLINE ptrdiff_t dense_listed(int8_t flip, int blocks)
+{
+    return (ptrdiff_t)(flip & INT8_MAX) * DENSE_STRIDE(blocks);
+}
+
 INLINE uint64_t *dense_row_signs(const dense_t *d, ptrdiff_t l, ptrdiff_t i)
 {
     return d->signs + (l * d->machine->width + i) * d->words;
 }
 
-INLINE int32_t *dense_sentinels(const dense_t *d, ptrdiff_t l, ptrdiff_t i)
+INLINE dense_sentinels_t *dense_sentinels(const dense_t *d, ptrdiff_t l, ptrdiff_t i)
 {
-    return d->sentinels + (l * d->machine->width + i) * SENTINELS;
+    return d->sentinels + l * d->machine->width + i;
 }
 
 INLINE int dense_is_plus(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu)
@@ -130,132 +141,132 @@ INLINE void dense_prefetch_layer(const dense_t *d, ptrdiff_t l, ptrdiff_t mu, in
 
 /* Adds the rounded columns of a front to `some` blocks of perceptrons.  One loop for both signs, for the sake of the
  * branch predictor: -x = ~x + 1. */
-INLINE void dense_add_columns(const int16_t *columns, const dense_front_t *front, int some, shorts_t *h)
+INLINE void dense_add_columns(const int16_t *columns, const dense_front_t *front, int some, shorts_t *h, int blocks)
 {
-    int lowered = 0;
-    for (const int32_t *flip = front->of, *end = flip + front->count; flip < end; flip++) {
-        const int16_t *column = columns + (*flip & INT32_MAX);
+    __asm__("" : "+r"(columns));                /* one pointer, with displacements */
+    for (const int8_t *flip = front->of, *end = flip + front->count; flip < end; flip++) {
+        const int16_t *column = columns + dense_listed(*flip, blocks);
         const shorts_t minus = (shorts_t){} + (int16_t)(*flip >> 31);
-        __asm__ volatile("" : "+r"(column));     /* one pointer, with displacements */
-        lowered += *flip < 0;
-#pragma GCC unroll 8
+        __asm__("" : "+r"(column));
+#pragma GCC unroll 16
         for (int v = 0; v < some * DENSE_PARTS; v++)
             h[v] += load_shorts(column + v * SHORTS) ^ minus;
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int v = 0; v < some * DENSE_PARTS; v++)
-        h[v] += (int16_t)lowered;
+        h[v] += (int16_t)front->lowered;
 }
 
-/* Which of a block of perceptrons are negative. */
-INLINE uint32_t dense_negative(const shorts_t *h)
+/* Which of some vectors of perceptrons are negative. */
+INLINE void dense_negative(const shorts_t *h, int vectors, uint64_t *negative)
 {
-    uint32_t negative = 0;
-    for (int part = 0; part < DENSE_PARTS; part++)
-        negative |= negative_shorts(h[part]) << (part * SHORTS % 32);
-    return negative;
+#pragma GCC unroll 2
+    for (int word = 0; word * 64 < vectors * SHORTS; word++)
+        negative[word] = 0;
+#pragma GCC unroll 16
+    for (int v = 0; v < vectors; v++)
+        negative[v * SHORTS / 64] |= (uint64_t)negative_shorts(h[v]) << (v * SHORTS % 64);
 }
 
 /* Which may have the wrong sign after so many columns: a sum, rounded down, is less than 1 too low, each column at most
  * 1/2 too low or too high.  Ising weights are not rounded.  Columns are kept modulo 2^32: rounded to 2^17, they would
  * not be what they are modulo 2^16 (weights above 1000: all is in doubt). */
-INLINE uint32_t dense_doubtful(const dense_t *d, const shorts_t *h, int columns)
+INLINE void dense_doubtful(const dense_t *d, const shorts_t *h, int vectors, int columns, uint64_t *doubtful)
 {
-    if (UNLIKELY(d->shift > 16))
-        return ~(uint32_t)0;
-    const int16_t slack = (int16_t)(d->shift ? (columns + 1) / 2 : 0);
+    const int16_t slack = (int16_t)(d->shift ? (uint32_t)(columns + 1) / 2 : 0);
     const shorts_t window = (shorts_t){} + (int16_t)(2 * slack);
-    uint32_t doubtful = 0;
-    for (int part = 0; part < DENSE_PARTS; part++)
-        doubtful |= near_zero(h[part], slack, window) << (part * SHORTS % 32);
-    return doubtful;
+    const uint64_t all = -(uint64_t)(d->shift > 16);
+#pragma GCC unroll 2
+    for (int word = 0; word * 64 < vectors * SHORTS; word++)
+        doubtful[word] = all;
+#pragma GCC unroll 16
+    for (int v = 0; v < vectors; v++)
+        doubtful[v * SHORTS / 64] |= (uint64_t)near_zero(h[v], slack, window) << (v * SHORTS % 64);
 }
 
-/* Of a block: `minus`, corrected from the exact integers where it is in doubt. */
-static __attribute__((noinline)) uint32_t dense_settle(const dense_t *d, ptrdiff_t q, ptrdiff_t mu, int block,
-                                                       const dense_front_t *front, uint32_t minus, uint32_t doubtful)
+/* Of 64 perceptrons from `first` on: `minus`, corrected from the exact integers where it is in doubt. */
+static __attribute__((noinline)) uint64_t dense_settle(const dense_t *d, ptrdiff_t q, ptrdiff_t mu, ptrdiff_t first,
+                                                       const dense_front_t *front, uint64_t minus, uint64_t doubtful)
 {
     const int32_t *columns = d->columns + dense_column(d, q, 0, (int)d->blocks);
     for (; doubtful; doubtful &= doubtful - 1) {
-        const int b = __builtin_ctz(doubtful);
-        const ptrdiff_t i = block * DENSE_BLOCK + b;
+        const int b = __builtin_ctzll(doubtful);
+        const ptrdiff_t i = first + b;
         int32_t h = *dense_value(d, q, i, mu);
         for (int32_t a = 0; a < front->count; a++) {
             const int32_t sign = front->of[a] >> 31;
-            h += (columns[(front->of[a] & INT32_MAX) + i] ^ sign) - sign;
+            h += (columns[dense_listed(front->of[a], (int)d->blocks) + i] ^ sign) - sign;
         }
-        minus = (minus & ~((uint32_t)1 << b)) | (uint32_t)(h < 0) << b;
+        minus = (minus & ~((uint64_t)1 << b)) | (uint64_t)(h < 0) << b;
     }
     return minus;
 }
 
-/* Appends the flips of a block to a list of `count`; returns the new count. */
-INLINE int32_t dense_append(int32_t *list, int32_t count, int block, uint32_t flipped, uint32_t minus, int blocks)
+/* Appends the flips of 64 neurons from `first` on to a list: a whole vector is written. */
+INLINE void dense_append(dense_front_t *front, int first, uint64_t flipped, uint64_t minus)
 {
-#if defined(__AVX512F__)        /* without a branch */
-    const lanes_t lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; half++) {
-        const __mmask16 some = (__mmask16)(flipped >> (16 * half)), down = (__mmask16)(minus >> (16 * half));
-        const __m512i raised = (__m512i)((lane + (block * DENSE_BLOCK + 16 * half)) * DENSE_STRIDE(blocks));
-        const __m512i all = _mm512_mask_or_epi32(raised, down, raised, _mm512_set1_epi32(INT32_MIN));
-        _mm512_storeu_si512(list + count, _mm512_maskz_compress_epi32(some, all));
-        count += __builtin_popcount(some);
-    }
+    int8_t *to = front->of + front->count;
+    front->count += __builtin_popcountll(flipped);
+    front->lowered += __builtin_popcountll(flipped & minus);
+#if defined(__AVX512VBMI2__)        /* without a branch */
+    static const _Alignas(64) int8_t numbers[64] = {
+        0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
+        32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60,
+        61, 62, 63};
+    const __m512i neuron = _mm512_add_epi8(_mm512_load_si512(numbers), _mm512_set1_epi8((char)first));
+    const __m512i listed = _mm512_mask_add_epi8(neuron, minus, neuron, _mm512_set1_epi8(INT8_MIN));
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi8(flipped, listed));
 #else
     for (; flipped; flipped &= flipped - 1) {
-        const int b = __builtin_ctz(flipped);
-        list[count++] = (block * DENSE_BLOCK + b) * DENSE_STRIDE(blocks) | (int32_t)((minus >> b) << 31);
+        const int b = __builtin_ctzll(flipped);
+        *to++ = (int8_t)((first + b) | (int)(minus >> b & 1) << 7);
     }
 #endif
-    return count;
 }
 
-/* `some` blocks of perceptrons of layer q in a pattern, from `block` on, when the inputs of `now` flip: which ones flip
- * and which ones are then -1.  Appends the flips to `next`, where not NULL. */
+/* `some` blocks of perceptrons of layer q in a pattern, from `block` on, when the inputs of `front` flip: which ones
+ * are -1 before and after.  Bits beyond the last perceptron are the same in both. */
 INLINE void dense_cross_blocks(const dense_t *d, ptrdiff_t q, ptrdiff_t mu, int block, int some,
-                               const dense_front_t *now, dense_front_t *next, dense_bits_t *flipped,
-                               dense_bits_t *minus, int blocks)
+                               const dense_front_t *front, uint64_t *before, uint64_t *after, int blocks)
 {
     const int16_t *pattern = dense_pattern(d, q, mu) + 2 * block * DENSE_BLOCK;
+    const int vectors = some * DENSE_PARTS;
     shorts_t h[DENSE_CHUNK * DENSE_PARTS];
-    uint32_t before[DENSE_CHUNK];
-    int32_t count = next ? next->count : 0;     /* in a register: the list could alias it */
-#pragma GCC unroll 8
-    for (int b = 0; b < some; b++) {
-#pragma GCC unroll 4
-        for (int v = b * DENSE_PARTS; v < (b + 1) * DENSE_PARTS; v++)
-            h[v] = dense_load_vector(pattern, v);
-        before[b] = dense_negative(h + b * DENSE_PARTS);
-    }
-    dense_add_columns(d->rounded + dense_column(d, q, 0, blocks) + block * DENSE_BLOCK, now, some, h);
-#pragma GCC unroll 8
-    for (int b = 0; b < some; b++) {
-        uint32_t after = dense_negative(h + b * DENSE_PARTS);
-        const uint32_t doubtful = dense_doubtful(d, h + b * DENSE_PARTS, now->count) & d->valid.of[block + b];
-        if (UNLIKELY(doubtful))
-            after = dense_settle(d, q, mu, block + b, now, after, doubtful);
-        const uint32_t turned = before[b] ^ after;
-        if (next)
-            count = dense_append(next->of, count, block + b, turned, after, blocks);
-        if (minus)
-            minus->of[block + b] = after & d->valid.of[block + b];
-        if (flipped)
-            flipped->of[block + b] = turned;
-    }
-    if (next)
-        next->count = count;
+    uint64_t doubtful[DENSE_WIDTH / 64], any = 0;
+#pragma GCC unroll 16
+    for (int v = 0; v < vectors; v++)
+        h[v] = dense_load_vector(pattern, v);
+    dense_negative(h, vectors, before);
+    dense_add_columns(d->rounded + dense_column(d, q, 0, blocks) + block * DENSE_BLOCK, front, some, h, blocks);
+    dense_negative(h, vectors, after);
+    dense_doubtful(d, h, vectors, front->count, doubtful);
+#pragma GCC unroll 2
+    for (int word = 0; word < (some + 1) / 2; word++)
+        any |= doubtful[word] &= d->valid.of[block / 2 + word] >> (block % 2 * DENSE_BLOCK);
+    if (UNLIKELY(any))
+        for (int word = 0; word < (some + 1) / 2; word++)
+            after[word] = dense_settle(d, q, mu, block * DENSE_BLOCK + 64 * word, front, after[word], doubtful[word]);
 }
 
-/* A whole layer. */
+/* A whole layer: which ones flip, and which ones are then -1, where asked for; `next` lists the flips. */
 INLINE void dense_cross(const dense_t *d, ptrdiff_t q, ptrdiff_t mu, const dense_front_t *now, dense_front_t *next,
                         dense_bits_t *flipped, dense_bits_t *minus, int blocks)
 {
-    next->count = 0;
-#pragma GCC unroll 4
+    next->count = next->lowered = 0;
+#pragma GCC unroll 2
     for (int block = 0; block < blocks; block += DENSE_CHUNK) {
         const int some = blocks - block < DENSE_CHUNK ? blocks - block : DENSE_CHUNK;
-        dense_cross_blocks(d, q, mu, block, some, now, next, flipped, minus, blocks);
+        uint64_t before[DENSE_WIDTH / 64], after[DENSE_WIDTH / 64];
+        dense_cross_blocks(d, q, mu, block, some, now, before, after, blocks);
+#pragma GCC unroll 2
+        for (int word = 0; word < (some + 1) / 2; word++) {
+            const int at = block / 2 + word;
+            dense_append(next, 64 * at, before[word] ^ after[word], after[word]);
+            if (flipped)
+                flipped->of[at] = before[word] ^ after[word];
+            if (minus)
+                minus->of[at] = after[word] & d->valid.of[at];
+        }
     }
 }
 
@@ -281,18 +292,12 @@ INLINE void dense_layer(const dense_t *d, ptrdiff_t q, ptrdiff_t mu, const dense
     }
 }
 
-INLINE uint64_t dense_half(const dense_bits_t *bits, int half)
-{
-    uint64_t word;
-    memcpy(&word, bits->of + 2 * half, sizeof word);
-    return word;
-}
-
 /* Perceptron (l, i) alone flips in pattern mu.  Its sign is taken from the row, which has just been looked at. */
 INLINE void dense_start(const dense_t *d, dense_front_t *front, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu, int blocks)
 {
     front->count = 1;
-    front->of[0] = (int32_t)i * DENSE_STRIDE(blocks) | (*dense_value(d, l, i, mu) >= 0 ? INT32_MIN : 0);
+    front->lowered = *dense_value(d, l, i, mu) >= 0;
+    front->of[0] = (int8_t)(i | front->lowered << 7);
 }
 
 /* ------------------------------------------------------------------------------------ row of a perceptron */
@@ -312,56 +317,81 @@ INLINE uint64_t dense_flips(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_
 
 /* ---------------------------------------------------------------------------------------------- sentinels */
 
-/* Any pattern that flips may be the first to be followed.  A few with small |h| are kept for each perceptron, and
- * looked at before the row is: three of four times one of them flips.  They are hints: what has become of them since
- * is seen when they are looked at. */
+/* Any pattern that flips may be the first to be followed.  A few with small |h| are kept for each perceptron, with their
+ * h as it was last seen, in a line: of a row no more is read than the one pattern that should flip by these, and nearly
+ * always does.  They are hints, also to other threads, which may replace them meanwhile: no decision depends on them. */
 
-/* Whether pattern mu flips. */
-INLINE int dense_flips_one(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t input, int32_t change, ptrdiff_t mu)
+/* Whether pattern mu flips; h: its pre-activation. */
+INLINE int dense_flips_one(const dense_t *d, ptrdiff_t l, ptrdiff_t input, int32_t change, ptrdiff_t mu, int32_t h)
 {
-    const int32_t h = *dense_value(d, l, i, mu), minus = dense_is_plus(d, l, input, mu) - 1;
+    const int32_t minus = dense_is_plus(d, l, input, mu) - 1;
     return (h ^ (h + ((change ^ minus) - minus))) < 0;
 }
 
-/* Bit a: sentinel a flips.  All at once, for the sake of the branch predictor. */
-INLINE uint32_t dense_flipped_sentinels(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change,
-                                        const int32_t *sentinels)
+/* Bit a: sentinel a flips, if its pre-activation is as it was last seen.  All at once, without a branch. */
+INLINE uint32_t dense_expected(const dense_t *d, ptrdiff_t l, ptrdiff_t input, int32_t change,
+                               const dense_sentinels_t *sentinels)
 {
-    const ptrdiff_t input = input_of(d->machine, l, i, k);
+    typedef int32_t sentinels_t __attribute__((vector_size(sizeof sentinels->h)));
+    sentinels_t plus, h;
+#pragma GCC unroll 4
+    for (int a = 0; a < SENTINELS; a++)
+        plus[a] = dense_is_plus(d, l, input, sentinels->mu[a]);
+    memcpy(&h, sentinels->h, sizeof h);
+    const sentinels_t minus = plus - 1, turned = h ^ (h + (((sentinels_t){} + change) ^ minus) - minus);
+#if defined(__SSE2__)
+    return (uint32_t)_mm_movemask_ps((__m128)turned);
+#else
     uint32_t flipped = 0;
     for (int a = 0; a < SENTINELS; a++)
-        flipped |= (uint32_t)dense_flips_one(d, l, i, input, change, sentinels[a]) << a;
+        flipped |= (uint32_t)turned[a] >> 31 << a;
     return flipped;
+#endif
 }
 
-/* Makes a pattern a sentinel, in place of the one with the largest |h| if that is larger. */
+/* A sentinel that flips, or -1. */
+INLINE int32_t dense_likely(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change)
+{
+    dense_sentinels_t *sentinels = dense_sentinels(d, l, i);
+    const ptrdiff_t input = input_of(d->machine, l, i, k);
+    uint32_t expected = dense_expected(d, l, input, change, sentinels);
+    for (; LIKELY(expected); expected &= expected - 1) {
+        const int a = __builtin_ctz(expected);
+        const int32_t mu = __atomic_load_n(&sentinels->mu[a], __ATOMIC_RELAXED), h = *dense_value(d, l, i, mu);
+        if (LIKELY(dense_flips_one(d, l, input, change, mu, h)))
+            return mu;
+        sentinels->h[a] = h;
+    }
+    return -1;
+}
+
+/* Makes a pattern a sentinel, in place of the one with the largest |h|. */
 INLINE void dense_watch(dense_t *d, ptrdiff_t l, ptrdiff_t i, int32_t mu)
 {
-    int32_t *sentinels = dense_sentinels(d, l, i), *out = NULL;
-    int32_t largest = abs(*dense_value(d, l, i, mu));
-    for (int a = 0; a < SENTINELS; a++) {
-        const int32_t h = abs(*dense_value(d, l, i, sentinels[a]));
-        if (h > largest) {
-            largest = h;
-            out = &sentinels[a];
-        }
-    }
-    if (out)
-        *out = mu;
+    dense_sentinels_t *sentinels = dense_sentinels(d, l, i);
+    int out = 0;
+    for (int a = 1; a < SENTINELS; a++)
+        if (abs(sentinels->h[a]) > abs(sentinels->h[out]))
+            out = a;
+    for (int a = 0; a < SENTINELS; a++)
+        if (sentinels->mu[a] == mu)         /* it is one, last seen farther from 0 */
+            out = a;
+    sentinels->mu[out] = mu;
+    sentinels->h[out] = *dense_value(d, l, i, mu);
 }
 
-/* A sentinel that flips, or -1.  `shared`: other threads may replace sentinels meanwhile, which must be read
- * once; the decision does not depend on what they are. */
-INLINE int32_t dense_likely(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change, int shared)
+/* The row of (l, i) has changed. */
+INLINE void dense_look_again(dense_t *d, ptrdiff_t l, ptrdiff_t i)
 {
-    const int32_t *sentinels = dense_sentinels(d, l, i);
-    int32_t seen[SENTINELS];
-    for (int a = 0; shared && a < SENTINELS; a++)
-        seen[a] = __atomic_load_n(&sentinels[a], __ATOMIC_RELAXED);
-    if (shared)
-        sentinels = seen;
-    const uint32_t flipped = dense_flipped_sentinels(d, l, i, k, change, sentinels);
-    return LIKELY(flipped) ? sentinels[__builtin_ctz(flipped)] : -1;
+    dense_sentinels_t *sentinels = dense_sentinels(d, l, i);
+    for (int a = 0; a < SENTINELS; a++)
+        sentinels->h[a] = *dense_value(d, l, i, sentinels->mu[a]);
+}
+
+INLINE void dense_dismiss(dense_t *d, ptrdiff_t l, ptrdiff_t i, int32_t mu)
+{
+    dismiss(dense_sentinels(d, l, i)->mu, mu, d->machine->patterns);
+    dense_look_again(d, l, i);
 }
 
 /* ---------------------------------------------------------------------------------------------- the kernel */
@@ -371,7 +401,7 @@ INLINE int32_t dense_wrong(const dense_t *d, ptrdiff_t mu, const dense_bits_t *m
 {
     int32_t right = 0;
     for (int half = 0; half < 2; half++)
-        right += __builtin_popcountll(dense_half(minus, half) ^ dense_half(&d->targets[mu], half));
+        right += __builtin_popcountll(minus->of[half] ^ d->targets[mu].of[half]);
     return DENSE_WIDTH - right;
 }
 
@@ -391,7 +421,7 @@ INLINE void dense_evaluate(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t first
         live[t] = t;
         gained[first + t] = 0;
         if (l + 1 == depth)
-            gained[first + t] = (int)(d->targets[mu].of[i / DENSE_BLOCK] >> (i % DENSE_BLOCK) & 1) == plus ? 1 : -1;
+            gained[first + t] = (int)(d->targets[mu].of[i / 64] >> (i % 64) & 1) == plus ? 1 : -1;
         else if (t < 2)
             dense_prefetch_layer(d, l + 1, mu, blocks);
         dense_start(d, &fronts[(l + 1) & 1][t], l, i, mu, blocks);
@@ -421,9 +451,9 @@ INLINE void dense_evaluate(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t first
 INLINE int dense_turns_output(const dense_t *d, ptrdiff_t mu, const dense_front_t *front, int blocks)
 {
     for (int block = 0; block < blocks; block++) {
-        dense_bits_t flipped;
-        dense_cross_blocks(d, d->machine->depth - 1, mu, block, 1, front, NULL, &flipped, NULL, blocks);
-        if (flipped.of[block])
+        uint64_t before, after;
+        dense_cross_blocks(d, d->machine->depth - 1, mu, block, 1, front, &before, &after, blocks);
+        if (before != after)
             return 1;
     }
     return 0;
@@ -433,24 +463,23 @@ INLINE int dense_turns_output(const dense_t *d, ptrdiff_t mu, const dense_front_
 INLINE void dense_spoil(const dense_t *d, int n, const flip_t *flips, uint8_t *spoiled, int blocks)
 {
     const ptrdiff_t last = d->machine->depth - 1;
-    dense_front_t fronts[2][BATCH], *now[BATCH];
-    ptrdiff_t lowest = last;
-    for (int t = 0; t < n; t++) {
-        now[t] = &fronts[0][t];
-        dense_start(d, now[t], flips[t].l, flips[t].i, flips[t].mu, blocks);
-        lowest = flips[t].l < lowest ? flips[t].l : lowest;
-    }
-    for (ptrdiff_t q = lowest + 1; q < last; q++) {
-        for (int t = 0; t < n; t++) {
-            if (flips[t].l >= q)
-                continue;
-            dense_front_t *next = &fronts[now[t] == &fronts[0][t]][t];
-            dense_layer(d, q, flips[t].mu, now[t], next, NULL, NULL, blocks);
-            now[t] = next;
+    dense_front_t fronts[2][WINDOW];
+    int who[WINDOW], reached = 0;
+    from_lowest(n, flips, who);
+    for (ptrdiff_t q = flips[who[0]].l + 1; q < last; q++) {
+        for (; reached < n && flips[who[reached]].l < q; reached++) {
+            const flip_t *flip = &flips[who[reached]];
+            dense_start(d, &fronts[q & 1][reached], flip->l, flip->i, flip->mu, blocks);
         }
+        for (int a = 0; a < reached; a++)
+            dense_layer(d, q, flips[who[a]].mu, &fronts[q & 1][a], &fronts[(q + 1) & 1][a], NULL, NULL, blocks);
     }
-    for (int t = 0; t < n; t++)
-        spoiled[t] = flips[t].l == last || dense_turns_output(d, flips[t].mu, now[t], blocks);
+    for (int a = 0; a < n; a++) {
+        const flip_t *flip = &flips[who[a]];
+        if (a >= reached)
+            dense_start(d, &fronts[last & 1][a], flip->l, flip->i, flip->mu, blocks);
+        spoiled[who[a]] = flip->l == last || dense_turns_output(d, flip->mu, &fronts[last & 1][a], blocks);
+    }
 }
 
 INLINE void dense_turn(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu)
@@ -468,7 +497,7 @@ INLINE void dense_store(dense_t *d, ptrdiff_t q, ptrdiff_t mu, const dense_front
         lanes_t sum = {};
         for (int32_t a = 0; a < front->count; a++) {
             const lanes_t minus = (lanes_t){} + (front->of[a] >> 31);
-            sum += (load_lanes(columns + (front->of[a] & INT32_MAX) + first) ^ minus) - minus;
+            sum += (load_lanes(columns + dense_listed(front->of[a], blocks) + first) ^ minus) - minus;
         }
         store_lanes(change + first, sum);
     }
@@ -485,10 +514,9 @@ INLINE void dense_turn_all(dense_t *d, ptrdiff_t q, ptrdiff_t mu, const dense_bi
 {
     front->count = 0;
     for (int half = 0; half < (blocks + 1) / 2; half++) {
-        for (uint64_t left = dense_half(turned, half); left; left &= left - 1) {
+        for (uint64_t left = turned->of[half]; left; left &= left - 1) {
             const ptrdiff_t i = 64 * half + __builtin_ctzll(left);
-            const int32_t minus = dense_is_plus(d, q + 1, i, mu) ? INT32_MIN : 0;
-            front->of[front->count++] = (int32_t)i * DENSE_STRIDE(blocks) | minus;
+            front->of[front->count++] = (int8_t)(i | dense_is_plus(d, q + 1, i, mu) << 7);
             dense_turn(d, q + 1, i, mu);
         }
     }
@@ -586,6 +614,7 @@ INLINE void dense_replace(dense_t *d, ptrdiff_t l, ptrdiff_t i, const int32_t *q
                                                              >> (first % 64)));
         store_lanes(row + first, h);
     }
+    dense_look_again(d, l, i);
     if (l == 0)
         return;
     for (ptrdiff_t k = 0; k < machine->fan_in; k++)
@@ -593,13 +622,15 @@ INLINE void dense_replace(dense_t *d, ptrdiff_t l, ptrdiff_t i, const int32_t *q
     dense_copy_row(d, l, i, 0, machine->patterns);
 }
 
-/* What a proposal at (l, i) will need: the row in the patterns of the first `words` words, or for 0 the sentinels. */
-INLINE void dense_prefetch(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t words)
+/* What proposal (l, i, k) will need: the row in the patterns of the first `words` words, or for 0 the sentinels. */
+INLINE void dense_prefetch(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, ptrdiff_t words)
 {
-    const int32_t *sentinels = dense_sentinels(d, l, i);
-    if (words == 0)
-        for (int a = 0; a < SENTINELS; a++)
-            __builtin_prefetch(dense_value(d, l, i, sentinels[a]));
+    if (words == 0) {
+        const uint64_t *signs = dense_row_signs(d, l, input_of(d->machine, l, i, k));
+        __builtin_prefetch(dense_sentinels(d, l, i));
+        for (ptrdiff_t w = 0; w < d->words; w += 8)
+            __builtin_prefetch(signs + w);
+    }
     for (ptrdiff_t mu = 0; mu < 64 * words; mu += DENSE_LINE)
         __builtin_prefetch(dense_value(d, l, i, mu));
 }
@@ -628,7 +659,7 @@ INLINE size_t dense_weights(const dense_t *d)
 /* Shorts in `by_pattern`, and a line: a layer is read in whole blocks, which may reach beyond it. */
 INLINE size_t dense_shorts(const dense_t *d)
 {
-    return (size_t)((d->machine->depth - 1) * ((d->machine->patterns + 1) / 2) * d->pair + DENSE_BLOCK);
+    return (size_t)((d->machine->depth - 1) * d->layer + DENSE_BLOCK);
 }
 
 /* 0, or -1 if there is not enough memory. */
@@ -641,15 +672,16 @@ static int dense_make(dense_t *d, const machine_t *machine)
     d->words = (machine->patterns + 63) / 64;
     d->stride = 64 * d->words + DENSE_LINE;
     d->pair = ((machine->width + DENSE_HALF - 1) / DENSE_HALF | 1) * DENSE_BLOCK;
+    d->layer = (machine->patterns + 1) / 2 * d->pair;
     d->rows = allocate(depth * width * (size_t)d->stride, sizeof *d->rows);
     d->by_pattern = allocate(dense_shorts(d), sizeof *d->by_pattern);
     d->columns = allocate(dense_weights(d), sizeof *d->columns);
     d->rounded = allocate(dense_weights(d), sizeof *d->rounded);
     for (ptrdiff_t i = 0; i < machine->width; i++)
-        d->valid.of[i / DENSE_BLOCK] |= (uint32_t)1 << (i % DENSE_BLOCK);
+        d->valid.of[i / 64] |= (uint64_t)1 << (i % 64);
     d->signs = allocate((depth + 1) * width * (size_t)d->words, sizeof *d->signs);
     d->targets = allocate(patterns, sizeof *d->targets);
-    d->sentinels = allocate(depth * width * SENTINELS, sizeof *d->sentinels);
+    d->sentinels = allocate(depth * width, sizeof *d->sentinels);
     d->turned = allocate(patterns * depth, sizeof *d->turned);
     d->top = allocate(patterns, sizeof *d->top);
     if (d->rows && d->by_pattern && d->columns && d->rounded && d->signs && d->targets && d->sentinels
@@ -684,11 +716,17 @@ static void dense_load(dense_t *d, const uint64_t *inputs, const uint64_t *targe
 {
     const machine_t *machine = d->machine;
     memcpy(d->signs, inputs, (size_t)(machine->width * d->words) * sizeof *inputs);
-    memset(d->sentinels, 0, (size_t)(machine->depth * machine->width) * SENTINELS * sizeof *d->sentinels);
     memset(d->targets, 255, (size_t)machine->patterns * sizeof *d->targets);
     for (ptrdiff_t l = 0; l < machine->depth; l++)
         for (ptrdiff_t i = 0; i < machine->width; i++)
             dense_load_row_of(d, l, i);
+    for (ptrdiff_t l = 0; l < machine->depth; l++) {
+        for (ptrdiff_t i = 0; i < machine->width; i++) {
+            for (int a = 0; a < SENTINELS; a++)
+                dense_sentinels(d, l, i)->mu[a] = (int32_t)(a % machine->patterns);
+            dense_look_again(d, l, i);
+        }
+    }
     d->shift = 0;
     for (ptrdiff_t place = 0; place < machine->depth * machine->width; place++)
         while (!fits_shorts(machine->absolute_sum[place], d->shift))
@@ -698,7 +736,7 @@ static void dense_load(dense_t *d, const uint64_t *inputs, const uint64_t *targe
         machine->wrong[mu] = 0;
         for (ptrdiff_t i = 0; i < machine->width; i++) {
             const uint64_t target = targets[i * d->words + mu / 64] >> (mu % 64) & 1;
-            d->targets[mu].of[i / DENSE_BLOCK] ^= (uint32_t)(target ^ 1) << (i % DENSE_BLOCK);
+            d->targets[mu].of[i / 64] ^= (target ^ 1) << (i % 64);
             machine->wrong[mu] += dense_is_plus(d, machine->depth, i, mu) != (int)target;
         }
     }

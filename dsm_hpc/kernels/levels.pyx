@@ -36,8 +36,9 @@ cdef extern from *:
             return 1;
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
             && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")
-            && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni")
-            && __builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512bitalg");
+            && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2")
+            && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq")
+            && __builtin_cpu_supports("avx512bitalg");
     #else
         return !strcmp(name, "generic");
     #endif

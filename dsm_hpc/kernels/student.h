@@ -152,7 +152,7 @@ INLINE void fetch(const student_t *student, const block_t *block, ptrdiff_t t, c
     if (IS_WORDS(form))
         words_prefetch(WORDS_OF(student), l, i, at_zero, form);
     else if (IS_DENSE(form))
-        dense_prefetch(DENSE_OF(student), l, i, words);
+        dense_prefetch(DENSE_OF(student), l, i, k, words);
     else if (IS_EVENTS(form))
         events_prefetch(EVENTS_OF(student), l, i, k, words);
 }
@@ -308,10 +308,12 @@ INLINE void carry_out(student_t *student, const proposal_t *p, ptrdiff_t n, int6
     } else {
         carry_out_words(student, p, 0, words_of(student), 0, n, form);
     }
-    if (IS_DENSE(form))
+    if (IS_DENSE(form)) {
         dense_set_weight(DENSE_OF(student), p->l, p->i, p->k, p->after, form - MOST_GROUPS);
-    else if (IS_EVENTS(form))
+        dense_look_again(DENSE_OF(student), p->l, p->i);
+    } else if (IS_EVENTS(form)) {
         events_set_weight(EVENTS_OF(student), p->l, p->i, p->k, p->after);
+    }
     student->energy += gain;
     student->J[p->position] = p->J;
     student->absolute_sum[p->l * student->machine.width + p->i] = p->absolute_sum;
@@ -335,11 +337,11 @@ INLINE int decide_proposal(student_t *student, const proposal_t *p, int flips_no
 }
 
 /* At E = 0: one of the patterns that are likely to flip and do, or -1. */
-INLINE int32_t likely_flip(student_t *student, const proposal_t *p, const team_t *team, int form)
+INLINE int32_t likely_flip(student_t *student, const proposal_t *p, int form)
 {
     const int32_t change = p->after - p->before;
     if (IS_DENSE(form))
-        return dense_likely(DENSE_OF(student), p->l, p->i, p->k, change, team != NULL);
+        return dense_likely(DENSE_OF(student), p->l, p->i, p->k, change);
     if (IS_EVENTS(form))
         return events_likely(EVENTS_OF(student), p->l, p->i, p->k, change);
     return IS_WORDS(form) ? flipped_sentinel(WORDS_OF(student), p->l, p->i, p->k, change, form) : -1;
@@ -357,9 +359,9 @@ INLINE void watch_flip(student_t *student, const proposal_t *p, int32_t mu, int 
 }
 
 /* A pattern that flips, or -1. */
-INLINE int32_t some_flip(student_t *student, const proposal_t *p, const team_t *team, int form)
+INLINE int32_t some_flip(student_t *student, const proposal_t *p, int form)
 {
-    const int32_t likely = likely_flip(student, p, team, form);
+    const int32_t likely = likely_flip(student, p, form);
     if (likely >= 0)
         return likely;
     begin(student, p, form);
@@ -380,7 +382,7 @@ INLINE void dismiss_flip(student_t *student, const flip_t *flip, int form)
     if (IS_WORDS(form))
         dismiss(sentinels_of(WORDS_OF(student), flip->l, flip->i), flip->mu, student->machine.patterns);
     else if (IS_DENSE(form))
-        dismiss(dense_sentinels(DENSE_OF(student), flip->l, flip->i), flip->mu, student->machine.patterns);
+        dense_dismiss(DENSE_OF(student), flip->l, flip->i, flip->mu);
     else if (IS_EVENTS(form))
         events_dismiss(EVENTS_OF(student), flip->l, flip->i, flip->mu);
 }
@@ -406,7 +408,7 @@ INLINE void try_together(student_t *student, const block_t *block, ptrdiff_t fro
         tried->verdict[n] = OPEN;
         if (p.threshold > 0 || p.absolute_sum > INT32_MAX)
             break;
-        const int32_t mu = some_flip(student, &p, team, form);
+        const int32_t mu = some_flip(student, &p, form);
         tried->flip[n] = (flip_t){(int32_t)p.l, (int32_t)p.i, mu};
         if (mu < 0) {
             tried->verdict[n] = FLIPS_NOTHING;
