@@ -85,7 +85,7 @@ def _words_bytes(width: int, fan_in: int, depth: int, train: int, gathered: bool
     patterns += 64 * (patterns % 1024 == 0)
     groups = ceil(width / 4) if width <= 64 else 4 * planes
     signs = 2 * (depth + 1) * planes * patterns + 8 * (depth + 2) * patterns * (1 + (width > 64))
-    sentinels = 16 * depth * width
+    sentinels = 32 * depth * width
     if gathered:
         weights = 4 * depth * width * fan_in + (depth - 1) * planes * (192 * ceil(fan_in / 4) + 64)
         weights += 16 * (depth + 1) * train  # words of tasks

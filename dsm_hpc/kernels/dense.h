@@ -39,12 +39,6 @@ typedef struct {
     int8_t of[DENSE_WIDTH];         /* the neuron, less 128 if it becomes -1 */
 } dense_front_t;
 
-/* Patterns of a perceptron that are likely to flip, and their pre-activations when they were last looked at. */
-typedef struct {
-    _Alignas(8 * SENTINELS) int32_t mu[SENTINELS];
-    int32_t h[SENTINELS];
-} dense_sentinels_t;
-
 typedef struct {
     const machine_t *machine;
     ptrdiff_t blocks, words;        /* ceil(N / 32), ceil(M / 64) */
@@ -60,7 +54,6 @@ typedef struct {
     dense_bits_t valid;             /* neurons that there are */
     uint64_t *signs;                /* [0..L][neuron][words] */
     dense_bits_t *targets;          /* [pattern]; 1 where there is no neuron, as h = 0 counts as +1 */
-    dense_sentinels_t *sentinels;   /* [l][i] */
     /* scratch: what the tasks of a proposal change, for the commit */
     dense_bits_t *turned;           /* [task][layer] perceptrons that flip */
     int32_t *top;                   /* [task] the last layer of pre-activations that change */
@@ -117,11 +110,6 @@ INLINE ptrdiff_t dense_listed(int8_t flip, int blocks)
 INLINE uint64_t *dense_row_signs(const dense_t *d, ptrdiff_t l, ptrdiff_t i)
 {
     return d->signs + (l * d->machine->width + i) * d->words;
-}
-
-INLINE dense_sentinels_t *dense_sentinels(const dense_t *d, ptrdiff_t l, ptrdiff_t i)
-{
-    return d->sentinels + l * d->machine->width + i;
 }
 
 INLINE int dense_is_plus(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu)
@@ -313,85 +301,6 @@ INLINE uint64_t dense_flips(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_
     for (int b = 0; b < 64; b += LANES)
         flips |= (uint64_t)flipped_lanes(row + b, (uint32_t)(plus >> b), change) << b;
     return 64 * (w + 1) > patterns ? flips & ~(uint64_t)0 >> (64 * (w + 1) - patterns) : flips;
-}
-
-/* ---------------------------------------------------------------------------------------------- sentinels */
-
-/* Any pattern that flips may be the first to be followed.  A few with small |h| are kept for each perceptron, with their
- * h as it was last seen, in a line: of a row no more is read than the one pattern that should flip by these, and nearly
- * always does.  They are hints, also to other threads, which may replace them meanwhile: no decision depends on them. */
-
-/* Whether pattern mu flips; h: its pre-activation. */
-INLINE int dense_flips_one(const dense_t *d, ptrdiff_t l, ptrdiff_t input, int32_t change, ptrdiff_t mu, int32_t h)
-{
-    const int32_t minus = dense_is_plus(d, l, input, mu) - 1;
-    return (h ^ (h + ((change ^ minus) - minus))) < 0;
-}
-
-/* Bit a: sentinel a flips, if its pre-activation is as it was last seen.  All at once, without a branch. */
-INLINE uint32_t dense_expected(const dense_t *d, ptrdiff_t l, ptrdiff_t input, int32_t change,
-                               const dense_sentinels_t *sentinels)
-{
-    typedef int32_t sentinels_t __attribute__((vector_size(sizeof sentinels->h)));
-    sentinels_t plus, h;
-#pragma GCC unroll 4
-    for (int a = 0; a < SENTINELS; a++)
-        plus[a] = dense_is_plus(d, l, input, sentinels->mu[a]);
-    memcpy(&h, sentinels->h, sizeof h);
-    const sentinels_t minus = plus - 1, turned = h ^ (h + (((sentinels_t){} + change) ^ minus) - minus);
-#if defined(__SSE2__)
-    return (uint32_t)_mm_movemask_ps((__m128)turned);
-#else
-    uint32_t flipped = 0;
-    for (int a = 0; a < SENTINELS; a++)
-        flipped |= (uint32_t)turned[a] >> 31 << a;
-    return flipped;
-#endif
-}
-
-/* A sentinel that flips, or -1. */
-INLINE int32_t dense_likely(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change)
-{
-    dense_sentinels_t *sentinels = dense_sentinels(d, l, i);
-    const ptrdiff_t input = input_of(d->machine, l, i, k);
-    uint32_t expected = dense_expected(d, l, input, change, sentinels);
-    for (; LIKELY(expected); expected &= expected - 1) {
-        const int a = __builtin_ctz(expected);
-        const int32_t mu = __atomic_load_n(&sentinels->mu[a], __ATOMIC_RELAXED), h = *dense_value(d, l, i, mu);
-        if (LIKELY(dense_flips_one(d, l, input, change, mu, h)))
-            return mu;
-        sentinels->h[a] = h;
-    }
-    return -1;
-}
-
-/* Makes a pattern a sentinel, in place of the one with the largest |h|. */
-INLINE void dense_watch(dense_t *d, ptrdiff_t l, ptrdiff_t i, int32_t mu)
-{
-    dense_sentinels_t *sentinels = dense_sentinels(d, l, i);
-    int out = 0;
-    for (int a = 1; a < SENTINELS; a++)
-        if (abs(sentinels->h[a]) > abs(sentinels->h[out]))
-            out = a;
-    for (int a = 0; a < SENTINELS; a++)
-        if (sentinels->mu[a] == mu)         /* it is one, last seen farther from 0 */
-            out = a;
-    sentinels->mu[out] = mu;
-    sentinels->h[out] = *dense_value(d, l, i, mu);
-}
-
-/* The row of (l, i) has changed. */
-INLINE void dense_look_again(dense_t *d, ptrdiff_t l, ptrdiff_t i)
-{
-    dense_sentinels_t *sentinels = dense_sentinels(d, l, i);
-    for (int a = 0; a < SENTINELS; a++)
-        sentinels->h[a] = *dense_value(d, l, i, sentinels->mu[a]);
-}
-
-INLINE void dense_dismiss(dense_t *d, ptrdiff_t l, ptrdiff_t i, int32_t mu)
-{
-    dismiss(dense_sentinels(d, l, i)->mu, mu, d->machine->patterns);
-    dense_look_again(d, l, i);
 }
 
 /* ---------------------------------------------------------------------------------------------- the kernel */
@@ -614,7 +523,6 @@ INLINE void dense_replace(dense_t *d, ptrdiff_t l, ptrdiff_t i, const int32_t *q
                                                              >> (first % 64)));
         store_lanes(row + first, h);
     }
-    dense_look_again(d, l, i);
     if (l == 0)
         return;
     for (ptrdiff_t k = 0; k < machine->fan_in; k++)
@@ -622,15 +530,13 @@ INLINE void dense_replace(dense_t *d, ptrdiff_t l, ptrdiff_t i, const int32_t *q
     dense_copy_row(d, l, i, 0, machine->patterns);
 }
 
-/* What proposal (l, i, k) will need: the row in the patterns of the first `words` words, or for 0 the sentinels. */
-INLINE void dense_prefetch(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, ptrdiff_t words)
+/* What proposal (l, i, k) will need: the row in the patterns of the first `words` words; at E = 0 the signs by which
+ * sentinels are judged. */
+INLINE void dense_prefetch(const dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, ptrdiff_t words, int at_zero)
 {
-    if (words == 0) {
-        const uint64_t *signs = dense_row_signs(d, l, input_of(d->machine, l, i, k));
-        __builtin_prefetch(dense_sentinels(d, l, i));
-        for (ptrdiff_t w = 0; w < d->words; w += 8)
-            __builtin_prefetch(signs + w);
-    }
+    const uint64_t *signs = dense_row_signs(d, l, input_of(d->machine, l, i, k));
+    for (ptrdiff_t w = 0; at_zero && w < d->words; w += 8)
+        __builtin_prefetch(signs + w);
     for (ptrdiff_t mu = 0; mu < 64 * words; mu += DENSE_LINE)
         __builtin_prefetch(dense_value(d, l, i, mu));
 }
@@ -645,7 +551,6 @@ static void dense_free(dense_t *d)
     free(d->rounded);
     free(d->signs);
     free(d->targets);
-    free(d->sentinels);
     free(d->turned);
     free(d->top);
     memset(d, 0, sizeof *d);
@@ -681,11 +586,10 @@ static int dense_make(dense_t *d, const machine_t *machine)
         d->valid.of[i / 64] |= (uint64_t)1 << (i % 64);
     d->signs = allocate((depth + 1) * width * (size_t)d->words, sizeof *d->signs);
     d->targets = allocate(patterns, sizeof *d->targets);
-    d->sentinels = allocate(depth * width, sizeof *d->sentinels);
     d->turned = allocate(patterns * depth, sizeof *d->turned);
     d->top = allocate(patterns, sizeof *d->top);
-    if (d->rows && d->by_pattern && d->columns && d->rounded && d->signs && d->targets && d->sentinels
-        && d->turned && d->top)
+    if (d->rows && d->by_pattern && d->columns && d->rounded && d->signs && d->targets && d->turned
+        && d->top)
         return 0;
     dense_free(d);
     return -1;
@@ -720,13 +624,6 @@ static void dense_load(dense_t *d, const uint64_t *inputs, const uint64_t *targe
     for (ptrdiff_t l = 0; l < machine->depth; l++)
         for (ptrdiff_t i = 0; i < machine->width; i++)
             dense_load_row_of(d, l, i);
-    for (ptrdiff_t l = 0; l < machine->depth; l++) {
-        for (ptrdiff_t i = 0; i < machine->width; i++) {
-            for (int a = 0; a < SENTINELS; a++)
-                dense_sentinels(d, l, i)->mu[a] = (int32_t)(a % machine->patterns);
-            dense_look_again(d, l, i);
-        }
-    }
     d->shift = 0;
     for (ptrdiff_t place = 0; place < machine->depth * machine->width; place++)
         while (!fits_shorts(machine->absolute_sum[place], d->shift))

@@ -13,7 +13,6 @@
 enum {
     WINDOW = 8,         /* most proposals that a thread tries together at E = 0 */
     BATCH = 16,         /* most patterns that are followed upwards together */
-    SENTINELS = 4,      /* patterns of a perceptron that are looked at first, at E = 0 (words.h) */
 };
 
 typedef struct {
@@ -72,14 +71,6 @@ INLINE ptrdiff_t place_of(const machine_t *machine, ptrdiff_t l, ptrdiff_t i, pt
 INLINE int32_t input_of(const machine_t *machine, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k)
 {
     return machine->in_order ? (int32_t)k : machine->inputs[place_of(machine, l, i, k)];
-}
-
-/* A sentinel that flips without harm does not help: the next pattern takes its place. */
-INLINE void dismiss(int32_t *sentinels, int32_t mu, ptrdiff_t patterns)
-{
-    for (int a = 0; a < SENTINELS; a++)
-        if (sentinels[a] == mu)
-            sentinels[a] = (int32_t)((mu + 1) % patterns);
 }
 
 /* What `allocate` has given this thread: how large a student is. */

@@ -37,6 +37,7 @@ enum { MOST_GROUPS = WORD / INPUTS, NO_BITS = 64 };
 #define IS_WORDS(form) ((form) > 0 && (form) <= MOST_GROUPS)
 #define IS_DENSE(form) ((form) > MOST_GROUPS && (form) < NO_BITS)
 #define IS_BITS(form) ((form) > NO_BITS)
+#define HAS_SENTINELS(form) (IS_WORDS(form) || IS_DENSE(form))
 #define FOR_SHARED_FORMS(X) X(0) X(34) X(35) X(36)
 #ifdef DSM_FEW_FORMS    /* those of tools/sanitize.sh, which takes long to compile */
 #define FOR_ALL_FORMS(X) \
@@ -149,10 +150,12 @@ INLINE void fetch(const student_t *student, const block_t *block, ptrdiff_t t, c
     /* At E = 0 the first flips decide: the rest of the row is not needed. */
     const int at_zero = student->energy == 0;
     const ptrdiff_t words = at_zero ? 0 : part_of(words_of(student), 1, team && shares_rows(student) ? team->size : 1);
+    if (at_zero && HAS_SENTINELS(form))
+        __builtin_prefetch(student->sentinels + l * student->machine.width + i);
     if (IS_WORDS(form))
         words_prefetch(WORDS_OF(student), l, i, at_zero, form);
     else if (IS_DENSE(form))
-        dense_prefetch(DENSE_OF(student), l, i, k, words);
+        dense_prefetch(DENSE_OF(student), l, i, k, words, at_zero);
     else if (IS_EVENTS(form))
         events_prefetch(EVENTS_OF(student), l, i, k, words);
 }
@@ -293,6 +296,42 @@ INLINE void carry_out_words(student_t *student, const proposal_t *p, ptrdiff_t f
     }
 }
 
+/* Whether neuron j of layer l = 0..L is +1 in a pattern. */
+INLINE int is_plus(const student_t *student, ptrdiff_t l, ptrdiff_t j, ptrdiff_t mu, int form)
+{
+    return IS_DENSE(form) ? dense_is_plus(DENSE_OF(student), l, j, mu)
+                          : words_is_plus(WORDS_OF(student), l, j, mu, form);
+}
+
+/* Pre-activation of perceptron (l, i). */
+INLINE int32_t value_of(const student_t *student, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu, int form)
+{
+    return IS_DENSE(form) ? *dense_value(DENSE_OF(student), l, i, mu) : words_value(WORDS_OF(student), l, i, mu, form);
+}
+
+INLINE sentinels_t *sentinels_of(const student_t *student, const proposal_t *p)
+{
+    return student->sentinels + p->l * student->machine.width + p->i;
+}
+
+/* The input whose weight changes, at the sentinels. */
+INLINE by_sentinel_t plus_at_sentinels(const student_t *student, const proposal_t *p, ptrdiff_t input, int form)
+{
+    const sentinels_t *sentinels = sentinels_of(student, p);
+    by_sentinel_t plus;
+#pragma GCC unroll 4
+    for (int a = 0; a < SENTINELS; a++)
+        plus[a] = is_plus(student, p->l, input, sentinels->mu[a], form);
+    return plus;
+}
+
+/* Their pre-activations, when the change is accepted. */
+INLINE void move_sentinels(student_t *student, const proposal_t *p, int form)
+{
+    const ptrdiff_t input = input_of(&student->machine, p->l, p->i, p->k);
+    sentinels_of(student, p)->h += signed_change(plus_at_sentinels(student, p, input, form), p->after - p->before);
+}
+
 INLINE void carry_out(student_t *student, const proposal_t *p, ptrdiff_t n, int64_t gain, const team_t *team, int form)
 {
     if (IS_DENSE(form))
@@ -308,13 +347,13 @@ INLINE void carry_out(student_t *student, const proposal_t *p, ptrdiff_t n, int6
     } else {
         carry_out_words(student, p, 0, words_of(student), 0, n, form);
     }
-    if (IS_DENSE(form)) {
+    if (IS_DENSE(form))
         dense_set_weight(DENSE_OF(student), p->l, p->i, p->k, p->after, form - MOST_GROUPS);
-        dense_look_again(DENSE_OF(student), p->l, p->i);
-    } else if (IS_EVENTS(form)) {
+    else if (IS_EVENTS(form))
         events_set_weight(EVENTS_OF(student), p->l, p->i, p->k, p->after);
-    }
     student->energy += gain;
+    if (student->energy == 0 && HAS_SENTINELS(form))
+        move_sentinels(student, p, form);
     student->J[p->position] = p->J;
     student->absolute_sum[p->l * student->machine.width + p->i] = p->absolute_sum;
     student->accepted[p->l]++;
@@ -336,26 +375,64 @@ INLINE int decide_proposal(student_t *student, const proposal_t *p, int flips_no
     return 1;
 }
 
+/* Looks at all of them, where that takes no longer than to look at one; returns whether it does. */
+INLINE int look_at_sentinels(student_t *student, const proposal_t *p, int form)
+{
+#if defined(__AVX512F__)
+    if (IS_WORDS(form) && !is_gathered(WORDS_OF(student), form)) {
+        sentinels_t *sentinels = sentinels_of(student, p);
+        sentinels->h = (by_sentinel_t)words_four_values(WORDS_OF(student), p->l, p->i, sentinels->mu, form);
+        return 1;
+    }
+#endif
+    return 0;
+}
+
+/* A sentinel that flips, or -1. */
+INLINE int32_t flipped_sentinel(student_t *student, const proposal_t *p, int form)
+{
+    const ptrdiff_t input = input_of(&student->machine, p->l, p->i, p->k);
+    const int32_t change = p->after - p->before;
+    sentinels_t *sentinels = sentinels_of(student, p);
+    const int certain = look_at_sentinels(student, p, form);
+    uint32_t left = expected_flips(sentinels, plus_at_sentinels(student, p, input, form), change);
+    for (; LIKELY(left); left &= left - 1) {
+        const int a = __builtin_ctz(left);
+        const int32_t mu = __atomic_load_n(&sentinels->mu[a], __ATOMIC_RELAXED);
+        if (certain)
+            return mu;
+        const int32_t h = value_of(student, p->l, p->i, mu, form);
+        if (LIKELY(changes_sign(h, is_plus(student, p->l, input, mu, form), change)))
+            return mu;
+        sentinels->h[a] = h;
+    }
+    return -1;
+}
+
 /* At E = 0: one of the patterns that are likely to flip and do, or -1. */
 INLINE int32_t likely_flip(student_t *student, const proposal_t *p, int form)
 {
-    const int32_t change = p->after - p->before;
-    if (IS_DENSE(form))
-        return dense_likely(DENSE_OF(student), p->l, p->i, p->k, change);
-    if (IS_EVENTS(form))
-        return events_likely(EVENTS_OF(student), p->l, p->i, p->k, change);
-    return IS_WORDS(form) ? flipped_sentinel(WORDS_OF(student), p->l, p->i, p->k, change, form) : -1;
+    if (HAS_SENTINELS(form))
+        return flipped_sentinel(student, p, form);
+    return IS_EVENTS(form) ? events_likely(EVENTS_OF(student), p->l, p->i, p->k, p->after - p->before) : -1;
 }
 
 /* A pattern that flips is likely to flip again. */
 INLINE void watch_flip(student_t *student, const proposal_t *p, int32_t mu, int form)
 {
-    if (IS_DENSE(form))
-        dense_watch(DENSE_OF(student), p->l, p->i, mu);
-    else if (IS_EVENTS(form))
+    if (IS_EVENTS(form))
         events_watch(EVENTS_OF(student), p->l, p->i, mu);
-    else if (IS_WORDS(form))
-        watch(WORDS_OF(student), p->l, p->i, mu, form);
+    else if (HAS_SENTINELS(form))
+        watch(sentinels_of(student, p), mu, value_of(student, p->l, p->i, mu, form));
+}
+
+/* Of a flip that is harmless. */
+INLINE void dismiss_flip(student_t *student, const flip_t *flip, int form)
+{
+    if (IS_EVENTS(form))
+        events_dismiss(EVENTS_OF(student), flip->l, flip->i, flip->mu);
+    else if (HAS_SENTINELS(form))
+        dismiss(student->sentinels + flip->l * student->machine.width + flip->i, flip->mu, student->machine.patterns);
 }
 
 /* A pattern that flips, or -1. */
@@ -374,17 +451,6 @@ INLINE int32_t some_flip(student_t *student, const proposal_t *p, int form)
         }
     }
     return -1;
-}
-
-/* Of a flip that is harmless (`dismiss`). */
-INLINE void dismiss_flip(student_t *student, const flip_t *flip, int form)
-{
-    if (IS_WORDS(form))
-        dismiss(sentinels_of(WORDS_OF(student), flip->l, flip->i), flip->mu, student->machine.patterns);
-    else if (IS_DENSE(form))
-        dense_dismiss(DENSE_OF(student), flip->l, flip->i, flip->mu);
-    else if (IS_EVENTS(form))
-        events_dismiss(EVENTS_OF(student), flip->l, flip->i, flip->mu);
 }
 
 INLINE void note(student_t *student, const block_t *block, ptrdiff_t t, int accepted)
@@ -656,9 +722,11 @@ static void student_free(student_t *student)
         events_free(EVENTS_OF(student));
     free(student->kernel);
     billiard_free(&student->billiard);
+    free(student->sentinels);
     free(student->flipped);
     free(student->gained);
     student->kernel = student->flipped = student->gained = NULL;
+    student->sentinels = NULL;
 }
 
 /* What is kept by one of the kernels. */
@@ -685,6 +753,14 @@ static int make_kernel(student_t *student, int kernel)
     }
 }
 
+static int make_sentinels(student_t *student)
+{
+    if (!HAS_SENTINELS(student->form))
+        return 0;
+    student->sentinels = allocate((size_t)(student->machine.depth * student->machine.width), sizeof(sentinels_t));
+    return student->sentinels ? 0 : -1;
+}
+
 static int is_in_order(const machine_t *machine)
 {
     ptrdiff_t k = 0;
@@ -704,7 +780,7 @@ static int student_make(student_t *student, int kernel)
     student->machine.in_order = is_in_order(machine);
     student->flipped = allocate((size_t)machine->patterns, sizeof *student->flipped);
     student->gained = allocate((size_t)machine->patterns, sizeof *student->gained);
-    if (make_kernel(student, kernel) == 0 && student->flipped && student->gained
+    if (make_kernel(student, kernel) == 0 && make_sentinels(student) == 0 && student->flipped && student->gained
         && (student->ising || billiard_make(&student->billiard, machine) == 0) && make_team(student) == 0) {
         student->bytes = allocated_bytes;
         return 0;
@@ -715,6 +791,8 @@ static int student_make(student_t *student, int kernel)
 
 static void student_load(student_t *student, const uint64_t *signs, const uint64_t *targets)
 {
+    if (HAS_SENTINELS(student->form))
+        memset(student->sentinels, 0, (size_t)(student->machine.depth * student->machine.width) * sizeof(sentinels_t));
     if (IS_WORDS(student->form))
         words_load(WORDS_OF(student), signs, targets);
     else if (IS_DENSE(student->form))

@@ -53,7 +53,6 @@ typedef struct {
     int16_t row_slack, row_window;  /* of a row */
     struct limbs *limbs;            /* gather.h, or NULL */
     word_t *after;                  /* [0..L][task]: what the tasks of a proposal change the words to, if gathered */
-    int32_t *sentinels;             /* [l][i][SENTINELS]: patterns that are likely to flip */
     /* the proposal at hand */
     struct {
         ptrdiff_t l, i, k;
@@ -453,88 +452,42 @@ INLINE uint64_t words_flips(const words_t *words, ptrdiff_t w, int only_first, i
     return flips;
 }
 
-/* ---------------------------------------------------------------------------------------------- sentinels */
-
-/* Any pattern that flips may be the first to be followed.  A few with small |h| are kept for each perceptron, and
- * looked at before the row is: three of four times one of them flips.  They are hints: what has become of them since
- * is seen when they are looked at.  Bound: a word and N integer weights for each, two on the average. */
-
-INLINE int32_t *sentinels_of(const words_t *words, ptrdiff_t l, ptrdiff_t i)
+/* Pre-activation of perceptron (l, i) in pattern mu. */
+INLINE int32_t words_value(const words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu, int groups)
 {
-    return words->sentinels + (l * words->machine->width + i) * SENTINELS;
+    return exact_sum(words, l, i, word_of(words, l, mu, groups), PLANES(groups));
 }
 
 #if defined(__AVX512F__)
-/* Sums of four vectors, one each. */
-INLINE __m128i sums_of_four(__m512i a, __m512i b, __m512i c, __m512i d)
+/* The same in four patterns, from weights by neuron: sooner than one after the other. */
+INLINE __m128i words_four_values(const words_t *words, ptrdiff_t l, ptrdiff_t i, const int32_t *mu, int groups)
 {
-    const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-    const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-    const __m512i all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
-    const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
-    return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-}
-
-/* Bit a: sentinel a flips.  All at once, for the sake of the branch predictor; weights by neuron only. */
-INLINE uint32_t flipped_sentinels(const words_t *words, ptrdiff_t l, const int32_t *sentinels, const int32_t *weights,
-                                  int32_t input, int32_t change, int groups)
-{
-    word_t below[SENTINELS];
-    __m512i sum[SENTINELS];
-    uint32_t plus = 0;
-    for (int a = 0; a < SENTINELS; a++) {
-        below[a] = word_of(words, l, sentinels[a], groups);
-        plus |= (uint32_t)has_bit(below[a], input) << a;
+    const int32_t *weights = exact_of(words, l, i);
+    uint64_t below[4];
+    __m512i sum[4];
+    for (int a = 0; a < 4; a++) {
+        below[a] = word_of(words, l, mu[a], groups).low;
         sum[a] = _mm512_setzero_si512();
     }
     for (int p = 0; p < PLANES(groups); p++) {
         const __m512i q = _mm512_load_si512(weights + PLANE * p);
-        for (int a = 0; a < SENTINELS; a++) {
-            const uint64_t bits = below[a].low >> (PLANE * p);
-            sum[a] = _mm512_mask_sub_epi32(_mm512_add_epi32(sum[a], q), (__mmask16)~bits, sum[a], q);
+        for (int a = 0; a < 4; a++) {
+            const __mmask16 minus = (__mmask16)~(below[a] >> (PLANE * p));
+            sum[a] = _mm512_mask_sub_epi32(_mm512_add_epi32(sum[a], q), minus, sum[a], q);
         }
     }
-    const __m128i h = sums_of_four(sum[0], sum[1], sum[2], sum[3]);
-    const __m128i shift = _mm_mask_blend_epi32((__mmask8)plus, _mm_set1_epi32(-change), _mm_set1_epi32(change));
-    return (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(_mm_xor_si128(h, _mm_add_epi32(h, shift))));
+    /* sums of the vectors, one each */
+    const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(sum[0], sum[1]), _mm512_unpackhi_epi32(sum[0], sum[1]));
+    const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(sum[2], sum[3]), _mm512_unpackhi_epi32(sum[2], sum[3]));
+    const __m512i all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+    return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
 }
 #endif
 
-/* A sentinel that flips when weight k of (l, i) changes, or -1. */
-INLINE int32_t flipped_sentinel(const words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t k, int32_t change, int groups)
+INLINE int words_is_plus(const words_t *words, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu, int groups)
 {
-    const int32_t *sentinels = sentinels_of(words, l, i);
-    const int32_t input = input_of(words->machine, l, i, k);
-#if defined(__AVX512F__)
-    if (!is_gathered(words, groups)) {
-        const uint32_t flipped = flipped_sentinels(words, l, sentinels, exact_of(words, l, i), input, change, groups);
-        return flipped ? sentinels[__builtin_ctz(flipped)] : -1;
-    }
-#endif
-    for (int a = 0; a < SENTINELS; a++) {
-        const word_t below = word_of(words, l, sentinels[a], groups);
-        const int32_t h = exact_sum(words, l, i, below, PLANES(groups));
-        if ((h ^ (has_bit(below, input) ? h + change : h - change)) < 0)
-            return sentinels[a];
-    }
-    return -1;
-}
-
-/* Makes a pattern a sentinel, in place of the one with the largest |h| if that is larger. */
-INLINE void watch(words_t *words, ptrdiff_t l, ptrdiff_t i, int32_t mu, int groups)
-{
-    int32_t *sentinels = sentinels_of(words, l, i);
-    int32_t largest = abs(exact_sum(words, l, i, word_of(words, l, mu, groups), PLANES(groups)));
-    int32_t *out = NULL;
-    for (int a = 0; a < SENTINELS; a++) {
-        const int32_t h = abs(exact_sum(words, l, i, word_of(words, l, sentinels[a], groups), PLANES(groups)));
-        if (h > largest) {
-            largest = h;
-            out = &sentinels[a];
-        }
-    }
-    if (out)
-        *out = mu;
+    return has_bit(word_of(words, l, mu, groups), i);
 }
 
 /* ---------------------------------------------------------------------------------------------- the kernel */
@@ -715,7 +668,8 @@ INLINE void words_change(words_t *words, int groups)
         store_column(words, l, group, i, after);
 }
 
-/* What a proposal at (l, i) will need: its sums, or what sentinels and rows by weights read. */
+/* What a proposal at (l, i) will need: its sums, or the weights by which sentinels and rows are
+ * judged. */
 INLINE void words_prefetch(const words_t *words, ptrdiff_t l, ptrdiff_t i, int at_zero, int groups)
 {
     const int kept = !is_gathered(words, groups) && !at_zero;
@@ -724,8 +678,6 @@ INLINE void words_prefetch(const words_t *words, ptrdiff_t l, ptrdiff_t i, int a
                                  : words->reach * (ptrdiff_t)sizeof(int32_t);
     for (ptrdiff_t at = 0; at < bytes; at += 64)
         __builtin_prefetch(row + at);
-    if (at_zero)
-        __builtin_prefetch(sentinels_of(words, l, i));
 }
 
 /* ------------------------------------------------------------------------------------------------- set-up */
@@ -786,7 +738,6 @@ static void words_free(words_t *words)
     free(words->columns);
     free(words->sums);
     free(words->after);
-    free(words->sentinels);
     gather_free(words);
     memset(words, 0, sizeof *words);
 }
@@ -812,8 +763,7 @@ static int words_make(words_t *words, const machine_t *machine, int by_gathering
     words->low = allocate((depth + 2) * layer, sizeof *words->low);
     words->high = allocate(words->planes > 4 ? (depth + 2) * layer : 0, sizeof *words->high);
     words->exact = allocate(depth * width * (size_t)words->reach, sizeof *words->exact);
-    words->sentinels = allocate(depth * width * SENTINELS, sizeof *words->sentinels);
-    int made = words->sentinels && words->planes_of && words->low && words->high && words->exact;
+    int made = words->planes_of && words->low && words->high && words->exact;
     if (by_gathering) {
         words->after = allocate((depth + 1) * (size_t)machine->patterns, sizeof *words->after);
         made = made && words->after && gather_make(words) == 0;
@@ -862,7 +812,6 @@ static void words_load(words_t *words, const uint64_t *signs, const uint64_t *ta
             }
         }
     }
-    memset(words->sentinels, 0, (size_t)(machine->depth * machine->width) * SENTINELS * sizeof *words->sentinels);
     words->shift = 0;
     while (!fits_shorts(largest, words->shift))
         words->shift++;
