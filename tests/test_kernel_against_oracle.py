@@ -304,6 +304,25 @@ def test_many_patterns(patterns, kind, fan_in):
     run_both(student, machine, 0.05, 0.5, 3, seed=29)
 
 
+@pytest.mark.parametrize(
+    ("width", "fan_in", "patterns"), [(12, 12, 220), (33, 33, 250), (64, 64, 250), (70, 10, 400), (100, 100, 300)]
+)
+def test_flips_that_do_no_harm(width, fan_in, patterns):
+    """Proposals that are tried side by side at E = 0, some of whose flips reach no output: all kernels take the same."""
+    kind = "full" if fan_in == width else "sparse"
+    student, _ = build(np.random.default_rng(width), 3, width, fan_in, patterns, kind, False, "planted")
+    first = student.signs.copy()
+    for one in every_kernel(student):
+        one.sweep(np.random.PCG64(1), inf, 0.3, 500_000 // student.weights.size)
+        np.testing.assert_array_equal(one.weights, student.weights)
+        assert one.energy == 0
+        assert one.same_state(one.recomputed())
+    changed = np.bitwise_count(student.signs ^ first).reshape(4, -1).sum(axis=1)
+    assert student.accepted.sum() < 0.25 * student.proposed.sum()       # else they are tried one by one
+    assert changed[1] + changed[2] > 5
+    assert changed[3] == 0
+
+
 @pytest.mark.parametrize("fan_in", [32, 33])
 def test_sweep_of_many_blocks(fan_in):
     """Random numbers are drawn for at most 1024 proposals of one sweep at a time."""
