@@ -112,8 +112,8 @@ class Assumed:
     file_system: float = 5e9
     opens: float = 20e3
     """Files per second that the file system opens for all ranks together."""
-    proposal: float = 1.6e-6
-    """Machine B in the solution space (`python -m benchmarks kernel`)."""
+    proposal: float = 0.94e-6
+    """Machine B while learning (`python -m benchmarks kernel`)."""
     gathered: float = 50e-6
     """What rank 0 spends on a message of the writer `gather`."""
 

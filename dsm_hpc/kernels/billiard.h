@@ -59,7 +59,7 @@ typedef struct {
 /* ------------------------------------------------------------------------------------------------- passes */
 
 /* Signs of the inputs by pattern, from their rows. */
-static void billiard_take_rows(billiard_t *b)
+static inline void billiard_take_rows(billiard_t *b)
 {
     for (ptrdiff_t first = 0; first < b->stride; first += 64) {
         for (ptrdiff_t limb = 0; limb < b->limbs; limb++) {

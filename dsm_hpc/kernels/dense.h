@@ -281,7 +281,7 @@ INLINE void dense_layer(const dense_t *d, ptrdiff_t q, ptrdiff_t mu, const dense
 }
 
 /* Perceptron (l, i) alone flips in pattern mu.  Its sign is taken from the row, which has just been looked at. */
-INLINE void dense_start(const dense_t *d, dense_front_t *front, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu, int blocks)
+INLINE void dense_start(const dense_t *d, dense_front_t *front, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu)
 {
     front->count = 1;
     front->lowered = *dense_value(d, l, i, mu) >= 0;
@@ -333,7 +333,7 @@ INLINE void dense_evaluate(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t first
             gained[first + t] = (int)(d->targets[mu].of[i / 64] >> (i % 64) & 1) == plus ? 1 : -1;
         else if (t < 2)
             dense_prefetch_layer(d, l + 1, mu, blocks);
-        dense_start(d, &fronts[(l + 1) & 1][t], l, i, mu, blocks);
+        dense_start(d, &fronts[(l + 1) & 1][t], l, i, mu);
     }
     for (ptrdiff_t q = l + 1; q < depth; q++) {
         int left = 0;
@@ -378,7 +378,7 @@ INLINE void dense_spoil(const dense_t *d, int n, const flip_t *flips, uint8_t *s
     for (ptrdiff_t q = flips[who[0]].l + 1; q < last; q++) {
         for (; reached < n && flips[who[reached]].l < q; reached++) {
             const flip_t *flip = &flips[who[reached]];
-            dense_start(d, &fronts[q & 1][reached], flip->l, flip->i, flip->mu, blocks);
+            dense_start(d, &fronts[q & 1][reached], flip->l, flip->i, flip->mu);
         }
         for (int a = 0; a < reached; a++)
             dense_layer(d, q, flips[who[a]].mu, &fronts[q & 1][a], &fronts[(q + 1) & 1][a], NULL, NULL, blocks);
@@ -386,7 +386,7 @@ INLINE void dense_spoil(const dense_t *d, int n, const flip_t *flips, uint8_t *s
     for (int a = 0; a < n; a++) {
         const flip_t *flip = &flips[who[a]];
         if (a >= reached)
-            dense_start(d, &fronts[last & 1][a], flip->l, flip->i, flip->mu, blocks);
+            dense_start(d, &fronts[last & 1][a], flip->l, flip->i, flip->mu);
         spoiled[who[a]] = flip->l == last || dense_turns_output(d, flip->mu, &fronts[last & 1][a], blocks);
     }
 }
@@ -438,7 +438,7 @@ INLINE void dense_commit(dense_t *d, ptrdiff_t l, ptrdiff_t i, ptrdiff_t first, 
     for (ptrdiff_t task = first; task < last; task++) {
         const ptrdiff_t mu = patterns[task];
         dense_front_t front;
-        dense_start(d, &front, l, i, mu, blocks);
+        dense_start(d, &front, l, i, mu);
         dense_turn(d, l + 1, i, mu);
         for (ptrdiff_t q = l + 1; q <= d->top[task]; q++) {
             dense_store(d, q, mu, &front, blocks);

@@ -11,6 +11,7 @@
  */
 #ifndef DSM_GATHER_H
 #define DSM_GATHER_H
+#include "word.h"
 
 /* Bytes of 4 inputs of 16 perceptrons. */
 typedef struct { uint8_t input[64]; int8_t low[64], high[64]; } chunk_t;

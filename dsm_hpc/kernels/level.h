@@ -17,7 +17,7 @@ typedef struct {
     int window;                 /* half of the proposals to try together next at E = 0 (student.h) */
     int warmth;                 /* running mean of acceptance, times 2^16 (student.h) */
     sentinels_t *sentinels;     /* [l][i]; NULL where the kernel has its own way, or none */
-    int form;                   /* which kernel, and which copy of it (student.h) */
+    int form;                   /* which kernel, and which copy of it (forms.h) */
     void *kernel;               /* words_t, dense_t, ising_t or events_t */
     billiard_t billiard;        /* of the perceptron that is visited */
     int threads;                /* that share the work */

@@ -5,12 +5,7 @@
  */
 #ifndef DSM_STUDENT_H
 #define DSM_STUDENT_H
-#include <math.h>
-#include "bits.h"
-#include "dense.h"
-#include "events.h"
-#include "team.h"
-#include "words.h"
+#include "proposals.h"
 
 enum {
     CACHED = 512 << 10,         /* bytes of a kernel that L2 holds: nothing is prefetched */
@@ -18,162 +13,10 @@ enum {
     TOGETHER_FROM = 640,        /* proposals are tried together at E = 0 from this L M on (below, that takes longer), */
     WARMTH_BITS = 16,
     COLD = 1 << (WARMTH_BITS - 2),      /* if fewer than a quarter of the last are accepted */
-    /* what is worth a team's job, of 0.2 us: */
-    SHARED_WORDS = 32,          /* words of a row */
+    /* what is worth a team's job, of 0.2 us (and SHARED_WORDS): */
     SHARED_TASKS = 8,           /* tasks of 0.1 us or more */
     SHARED_TRIES = 4,           /* proposals at E = 0 */
 };
-
-#define WORDS_OF(student) ((words_t *)(student)->kernel)
-#define EVENTS_OF(student) ((events_t *)(student)->kernel)
-#define DENSE_OF(student) ((dense_t *)(student)->kernel)
-#define BITS_OF(student) ((ising_t *)(student)->kernel)
-
-/* The kernels side by side.  `form` is a constant of each copy of what follows: 0 for events, up to 32 for words of so
- * many groups of neurons, 34..36 for dense with 32 fewer blocks of neurons, 65..72 for bits with 64 fewer blocks of
- * neurons.  `team` is NULL in the copies for one thread, which are without all that is for a team. */
-enum { MOST_GROUPS = WORD / INPUTS, NO_BITS = 64 };
-#define IS_EVENTS(form) ((form) == 0)
-#define IS_WORDS(form) ((form) > 0 && (form) <= MOST_GROUPS)
-#define IS_DENSE(form) ((form) > MOST_GROUPS && (form) < NO_BITS)
-#define IS_BITS(form) ((form) > NO_BITS)
-#define HAS_SENTINELS(form) (IS_WORDS(form) || IS_DENSE(form))
-#define FOR_SHARED_FORMS(X) X(0) X(34) X(35) X(36)
-#ifdef DSM_FEW_FORMS    /* those of tools/sanitize.sh, which takes long to compile */
-#define FOR_ALL_FORMS(X) \
-    FOR_SHARED_FORMS(X) X(1) X(4) X(5) X(16) X(20) X(32) X(65) X(66) X(68) X(69) X(72)
-#else
-#define FOR_ALL_FORMS(X) \
-    FOR_SHARED_FORMS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(20) \
-    X(24) X(28) X(32) X(65) X(66) X(67) X(68) X(69) X(70) X(71) X(72)
-#endif
-
-INLINE void begin(student_t *student, const proposal_t *p, int form)
-{
-    if (IS_WORDS(form))
-        words_begin(WORDS_OF(student), p->l, p->i, p->k, p->before, p->after, p->absolute_sum, form);
-    else if (IS_BITS(form))
-        bits_begin(BITS_OF(student), p->l, p->i, p->k, form - NO_BITS);
-}
-
-INLINE uint64_t flips(const student_t *student, const proposal_t *p, ptrdiff_t w, int only_first, int form)
-{
-    if (IS_WORDS(form))
-        return words_flips(WORDS_OF(student), w, only_first, form);
-    if (IS_DENSE(form))
-        return dense_flips(DENSE_OF(student), p->l, p->i, p->k, p->after - p->before, w);
-    if (IS_BITS(form))
-        return bits_flips(BITS_OF(student), w, only_first, form - NO_BITS);
-    return events_flips(EVENTS_OF(student), p->l, p->i, p->k, p->after - p->before, w);
-}
-
-INLINE void evaluate(student_t *student, const proposal_t *p, ptrdiff_t first, int n, int form)
-{
-    int32_t *flipped = student->flipped, *gained = student->gained;
-    if (IS_WORDS(form) && n == 1)       /* a copy without loops over tasks: most batches of small machines */
-        words_evaluate(WORDS_OF(student), p->l, p->i, first, 1, flipped, gained, form);
-    else if (IS_WORDS(form))
-        words_evaluate(WORDS_OF(student), p->l, p->i, first, n, flipped, gained, form);
-    else if (IS_DENSE(form))
-        dense_evaluate(DENSE_OF(student), p->l, p->i, first, n, flipped, gained, form - MOST_GROUPS);
-    else if (IS_BITS(form))
-        bits_evaluate(BITS_OF(student), p->l, p->i, first, n, flipped, gained, form - NO_BITS);
-    else
-        events_evaluate(EVENTS_OF(student), p->l, p->i, n, flipped + first, gained + first);
-}
-
-INLINE void spoil(student_t *student, int n, const flip_t *of, uint8_t *spoiled, int form)
-{
-    if (IS_WORDS(form))
-        words_spoil(WORDS_OF(student), n, of, spoiled, form);
-    else if (IS_DENSE(form))
-        dense_spoil(DENSE_OF(student), n, of, spoiled, form - MOST_GROUPS);
-    else if (IS_BITS(form))
-        bits_spoil(BITS_OF(student), n, of, spoiled, form - NO_BITS);
-    else
-        events_spoil(EVENTS_OF(student), n, of, spoiled);
-}
-
-/* Copies that are called, where speed allows it. */
-typedef struct {
-    void (*evaluate)(student_t *student, const proposal_t *p, ptrdiff_t first, int n);
-    void (*spoil)(student_t *student, int n, const flip_t *of, uint8_t *spoiled);
-} following_t;
-
-#define FOLLOW(form) \
-    static __attribute__((noinline)) void evaluate_##form( \
-        student_t *student, const proposal_t *p, ptrdiff_t first, int n) \
-    { \
-        evaluate(student, p, first, n, form); \
-    } \
-    static __attribute__((noinline)) void spoil_##form(student_t *student, int n, const flip_t *of, uint8_t *spoiled) \
-    { \
-        spoil(student, n, of, spoiled, form); \
-    }
-FOR_ALL_FORMS(FOLLOW)
-#define FOLLOWING(form) [form] = {evaluate_##form, spoil_##form},
-static const following_t following[] = {FOR_ALL_FORMS(FOLLOWING)};
-
-/* Where weight `position` is: by multiplications, since divisions would take longer than all else of a proposal. */
-INLINE void locate(const student_t *student, uint64_t position, ptrdiff_t *l, ptrdiff_t *i, ptrdiff_t *k)
-{
-    const machine_t *machine = &student->machine;
-    const uint64_t fan_in = (uint64_t)machine->fan_in, width = (uint64_t)machine->width;
-    const uint64_t perceptron = quotient(position, fan_in, machine->by_fan_in);
-    const uint64_t layer = quotient(perceptron, width, machine->by_width);
-    *l = (ptrdiff_t)layer;
-    *i = (ptrdiff_t)(perceptron - layer * width);
-    *k = (ptrdiff_t)(position - perceptron * fan_in);
-}
-
-INLINE ptrdiff_t words_of(const student_t *student)
-{
-    return (student->machine.patterns + 63) / 64;
-}
-
-/* Whether a team shares a pass over a row. */
-INLINE int shares_rows(const student_t *student)
-{
-    return words_of(student) >= SHARED_WORDS;
-}
-
-/* What proposal t will need first. */
-INLINE void fetch(const student_t *student, const block_t *block, ptrdiff_t t, const team_t *team, int form)
-{
-    const uint64_t position = block->positions[t];
-    ptrdiff_t l, i, k;
-    locate(student, position, &l, &i, &k);
-    __builtin_prefetch(student->J + position);
-    if (!student->machine.in_order)
-        __builtin_prefetch(student->machine.inputs + position);
-    __builtin_prefetch(student->absolute_sum + l * student->machine.width + i);
-    /* At E = 0 the first flips decide: the rest of the row is not needed. */
-    const int at_zero = student->energy == 0;
-    const ptrdiff_t words = at_zero ? 0 : part_of(words_of(student), 1, team && shares_rows(student) ? team->size : 1);
-    if (at_zero && HAS_SENTINELS(form))
-        __builtin_prefetch(student->sentinels + l * student->machine.width + i);
-    if (IS_WORDS(form))
-        words_prefetch(WORDS_OF(student), l, i, at_zero, form);
-    else if (IS_DENSE(form))
-        dense_prefetch(DENSE_OF(student), l, i, k, words, at_zero);
-    else if (IS_EVENTS(form))
-        events_prefetch(EVENTS_OF(student), l, i, k, words);
-}
-
-/* Proposal t of a block.  J' = (J + step x) / sqrt(1 + step^2), or -J (PHYSICS section 1). */
-INLINE proposal_t proposal_of(const student_t *student, const block_t *block, ptrdiff_t t)
-{
-    const uint64_t position = block->positions[t];
-    proposal_t p = {.position = (ptrdiff_t)position, .threshold = block->thresholds ? block->thresholds[t] : 0};
-    locate(student, position, &p.l, &p.i, &p.k);
-    const double old = student->J[position];
-    p.J = student->ising ? -old : (old + block->step * block->normals[t]) * block->shrink;
-    const int64_t before = lrint(old * student->scale), after = lrint(p.J * student->scale);
-    p.before = (int32_t)before;
-    p.after = (int32_t)after;
-    p.absolute_sum = student->absolute_sum[p.l * student->machine.width + p.i] + llabs(after) - llabs(before);
-    return p;
-}
 
 /* Delta E of the first n tasks from `done` on is added to *delta, what they could gain taken from *spare. */
 INLINE void follow(student_t *student, const proposal_t *p, ptrdiff_t done, int n, int64_t *delta, int64_t *spare,
@@ -296,42 +139,6 @@ INLINE void carry_out_words(student_t *student, const proposal_t *p, ptrdiff_t f
     }
 }
 
-/* Whether neuron j of layer l = 0..L is +1 in a pattern. */
-INLINE int is_plus(const student_t *student, ptrdiff_t l, ptrdiff_t j, ptrdiff_t mu, int form)
-{
-    return IS_DENSE(form) ? dense_is_plus(DENSE_OF(student), l, j, mu)
-                          : words_is_plus(WORDS_OF(student), l, j, mu, form);
-}
-
-/* Pre-activation of perceptron (l, i). */
-INLINE int32_t value_of(const student_t *student, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu, int form)
-{
-    return IS_DENSE(form) ? *dense_value(DENSE_OF(student), l, i, mu) : words_value(WORDS_OF(student), l, i, mu, form);
-}
-
-INLINE sentinels_t *sentinels_of(const student_t *student, const proposal_t *p)
-{
-    return student->sentinels + p->l * student->machine.width + p->i;
-}
-
-/* The input whose weight changes, at the sentinels. */
-INLINE by_sentinel_t plus_at_sentinels(const student_t *student, const proposal_t *p, ptrdiff_t input, int form)
-{
-    const sentinels_t *sentinels = sentinels_of(student, p);
-    by_sentinel_t plus;
-#pragma GCC unroll 4
-    for (int a = 0; a < SENTINELS; a++)
-        plus[a] = is_plus(student, p->l, input, sentinels->mu[a], form);
-    return plus;
-}
-
-/* Their pre-activations, when the change is accepted. */
-INLINE void move_sentinels(student_t *student, const proposal_t *p, int form)
-{
-    const ptrdiff_t input = input_of(&student->machine, p->l, p->i, p->k);
-    sentinels_of(student, p)->h += signed_change(plus_at_sentinels(student, p, input, form), p->after - p->before);
-}
-
 INLINE void carry_out(student_t *student, const proposal_t *p, ptrdiff_t n, int64_t gain, const team_t *team, int form)
 {
     if (IS_DENSE(form))
@@ -375,122 +182,11 @@ INLINE int decide_proposal(student_t *student, const proposal_t *p, int flips_no
     return 1;
 }
 
-/* Looks at all of them, where that takes no longer than to look at one; returns whether it does. */
-INLINE int look_at_sentinels(student_t *student, const proposal_t *p, int form)
-{
-#if defined(__AVX512F__)
-    if (IS_WORDS(form) && !is_gathered(WORDS_OF(student), form)) {
-        sentinels_t *sentinels = sentinels_of(student, p);
-        sentinels->h = (by_sentinel_t)words_four_values(WORDS_OF(student), p->l, p->i, sentinels->mu, form);
-        return 1;
-    }
-#endif
-    return 0;
-}
-
-/* A sentinel that flips, or -1. */
-INLINE int32_t flipped_sentinel(student_t *student, const proposal_t *p, int form)
-{
-    const ptrdiff_t input = input_of(&student->machine, p->l, p->i, p->k);
-    const int32_t change = p->after - p->before;
-    sentinels_t *sentinels = sentinels_of(student, p);
-    const int certain = look_at_sentinels(student, p, form);
-    uint32_t left = expected_flips(sentinels, plus_at_sentinels(student, p, input, form), change);
-    for (; LIKELY(left); left &= left - 1) {
-        const int a = __builtin_ctz(left);
-        const int32_t mu = __atomic_load_n(&sentinels->mu[a], __ATOMIC_RELAXED);
-        if (certain)
-            return mu;
-        const int32_t h = value_of(student, p->l, p->i, mu, form);
-        if (LIKELY(changes_sign(h, is_plus(student, p->l, input, mu, form), change)))
-            return mu;
-        sentinels->h[a] = h;
-    }
-    return -1;
-}
-
-/* At E = 0: one of the patterns that are likely to flip and do, or -1. */
-INLINE int32_t likely_flip(student_t *student, const proposal_t *p, int form)
-{
-    if (HAS_SENTINELS(form))
-        return flipped_sentinel(student, p, form);
-    return IS_EVENTS(form) ? events_likely(EVENTS_OF(student), p->l, p->i, p->k, p->after - p->before) : -1;
-}
-
-/* A pattern that flips is likely to flip again. */
-INLINE void watch_flip(student_t *student, const proposal_t *p, int32_t mu, int form)
-{
-    if (IS_EVENTS(form))
-        events_watch(EVENTS_OF(student), p->l, p->i, mu);
-    else if (HAS_SENTINELS(form))
-        watch(sentinels_of(student, p), mu, value_of(student, p->l, p->i, mu, form));
-}
-
-/* Of a flip that is harmless. */
-INLINE void dismiss_flip(student_t *student, const flip_t *flip, int form)
-{
-    if (IS_EVENTS(form))
-        events_dismiss(EVENTS_OF(student), flip->l, flip->i, flip->mu);
-    else if (HAS_SENTINELS(form))
-        dismiss(student->sentinels + flip->l * student->machine.width + flip->i, flip->mu, student->machine.patterns);
-}
-
-/* A pattern that flips, or -1. */
-INLINE int32_t some_flip(student_t *student, const proposal_t *p, int form)
-{
-    const int32_t likely = likely_flip(student, p, form);
-    if (likely >= 0)
-        return likely;
-    begin(student, p, form);
-    for (ptrdiff_t w = 0; w < words_of(student); w++) {
-        const uint64_t found = flips(student, p, w, 1, form);
-        if (found) {
-            const int32_t mu = (int32_t)(64 * w) + __builtin_ctzll(found);
-            watch_flip(student, p, mu, form);
-            return mu;
-        }
-    }
-    return -1;
-}
-
 INLINE void note(student_t *student, const block_t *block, ptrdiff_t t, int accepted)
 {
     student->warmth += ((accepted << WARMTH_BITS) - student->warmth) >> 5;
     if (block->accepted)
         block->accepted[t] = (uint8_t)accepted;
-}
-
-/* At E = 0, where nearly all proposals that may cost nothing are rejected by any pattern that flips: those of
- * a window are tried side by side against the same state.  One that may cost something, or flips nothing, ends it. */
-INLINE void try_together(student_t *student, const block_t *block, ptrdiff_t from, ptrdiff_t most, tried_t *tried,
-                         const team_t *team, int form)
-{
-    uint8_t spoiled[WINDOW];
-    int n = 0;
-    tried->from = tried->end = from;
-    for (; n < most; n++) {
-        const proposal_t p = proposal_of(student, block, from + n);
-        tried->end++;
-        tried->verdict[n] = OPEN;
-        if (p.threshold > 0 || p.absolute_sum > INT32_MAX)
-            break;
-        const int32_t mu = some_flip(student, &p, form);
-        tried->flip[n] = (flip_t){(int32_t)p.l, (int32_t)p.i, mu};
-        if (mu < 0) {
-            tried->verdict[n] = FLIPS_NOTHING;
-            break;
-        }
-    }
-    if (n && team)
-        following[form].spoil(student, n, tried->flip, spoiled);
-    else if (n)
-        spoil(student, n, tried->flip, spoiled, form);
-    for (int t = 0; t < n; t++) {
-        if (spoiled[t])
-            tried->verdict[t] = REJECTED;
-        else
-            dismiss_flip(student, &tried->flip[t], form);
-    }
 }
 
 /* How many proposals from `from` on to try, at most `largest`. */
