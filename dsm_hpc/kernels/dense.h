@@ -1,5 +1,5 @@
-/* Fully connected machines of at most 128 neurons per layer: pre-activations are kept, and a flip is followed upwards
- * by adding the columns of weights above the neurons that flip.
+/* Machines of at most 128 neurons per layer, fully connected or with many inputs: pre-activations are kept, and a flip
+ * is followed upwards by adding the columns of weights above the neurons that flip.
  *
  * A proposal flips one neuron, so that the first layer above it has one changed input, the next about six of a
  * hundred, then 16, then 26: fewer additions than a layer computed anew from all its inputs takes (words.h).
@@ -49,7 +49,7 @@ typedef struct {
     int shift;                      /* what is followed is rounded to 2^shift */
     int32_t *rows;                  /* [l][perceptron][stride] pre-activations */
     int16_t *by_pattern;            /* the same, rounded, [l = 1..L-1][pattern][perceptron]; 0 where there is none */
-    int32_t *columns;               /* [l = 1..L-1][neuron below][perceptron] 2q; 0 where there is none */
+    int32_t *columns;               /* [l = 1..L-1][neuron below][perceptron] 2q; 0 where there is no link */
     int16_t *rounded;               /* the same, rounded */
     dense_bits_t valid;             /* neurons that there are */
     uint64_t *signs;                /* [0..L][neuron][words] */

@@ -45,21 +45,20 @@ class WeightOverflow(ArithmeticError):
 
 def kernels_for(Py_ssize_t depth, Py_ssize_t width, Py_ssize_t fan_in, str level=SIMD, bint ising=False):
     """The kernels that such a machine can have at this level, the one that was measured to be fastest first."""
-    full = fan_in == width
     possible = ["events"]
     sparse = 2 * fan_in <= width
     if width <= NARROW:
         possible.append("words")
-    if full and 32 < width <= WIDE:
+    if 32 < width <= WIDE:
         possible.append("dense")
     if sparse and width <= WIDE and level == "avx512":
         possible.append("gather")
     if width <= NARROW:
         best = "gather" if level == "avx512" and width > 32 and 8 * fan_in <= width else "words"
-    elif full:
-        best = "dense"
+    elif sparse and level == "avx512" and fan_in <= 20 and depth > 2:
+        best = "gather"
     else:
-        best = "gather" if level == "avx512" and fan_in <= 20 and depth > 2 else "events"
+        best = "dense" if 16 * fan_in >= width else "events"
     if ising and width <= WIDE:
         possible.append("bits")
         best = "bits" if _bits_are_fastest(depth, width, fan_in, level) else best
