@@ -38,7 +38,8 @@ CROSS_BUILD = ("_PYTHON_HOST_PLATFORM", "CIBUILDWHEEL", "ARCHFLAGS")
 # The student's kernels are compiled once for each of these, whatever DSM_MARCH says, and chosen from at run
 # time (levels.pyx, which knows what a processor must have for each).  avx512: from Ice Lake and Zen 4 on.
 AVX2 = ["-mavx2", "-mbmi", "-mbmi2", "-mpopcnt", "-mtune=haswell"]
-AVX512 = [f"-mavx512{name}" for name in "f bw vl dq vbmi vbmi2 vnni vpopcntdq bitalg".split()]
+FEATURES = ("f", "bw", "vl", "dq", "vbmi", "vbmi2", "vnni", "vpopcntdq", "bitalg")
+AVX512 = [f"-mavx512{name}" for name in FEATURES]
 LEVELS = {"generic": [], "avx2": AVX2, "avx512": [*AVX2, *AVX512, "-mtune=icelake-server"]}
 LEVEL_SOURCE = "dsm_hpc/kernels/level.c"
 
