@@ -213,6 +213,27 @@ def test_one_weight_that_fills_the_grid():
     run_both(*pair(wiring, weights, inputs, targets, False), 0.5, 0.1, 1, seed=38)
 
 
+@pytest.mark.parametrize("width", [40, 100])
+def test_one_weight_that_fills_the_grid_at_zero_energy(width):
+    """The same where most flips do no harm, as one input decides all outputs, for proposals tried side by side."""
+    rng = np.random.default_rng(41)
+    wiring = oracle.draw_wiring(rng, 2, width, width, "full")
+    weights = 0.01 * rng.standard_normal(wiring.shape)
+    weights[1, :, 0] = 2040.0
+    inputs = oracle.draw_signs(rng, 330, width)
+    targets = oracle.forward(wiring, oracle.integers_of(weights, False), inputs)[-1]
+    student, _ = pair(wiring, weights, inputs, targets, False)
+    first = student.signs.copy()
+    for one in every_kernel(student):
+        for _ in range(3):
+            one.sweep(np.random.PCG64(3), inf, 0.02, 1)
+            one.billiard(np.random.PCG64(4), inf, 0.0005, 1)
+        np.testing.assert_array_equal(one.weights, student.weights)
+        assert one.energy == 0
+        assert one.same_state(one.recomputed())
+    assert (student.signs[1] != first[1]).any()
+
+
 @pytest.mark.parametrize(("width", "fan_in"), [(20, 20), (20, 5), (70, 70)])
 def test_weights_that_grow(width, fan_in):
     """At beta = 0 small weights grow to the size of the prior, and the rounding of sums with them."""

@@ -166,7 +166,7 @@ INLINE void dense_doubtful(const dense_t *d, const shorts_t *h, int vectors, int
     const uint64_t all = -(uint64_t)(d->shift > 16);
 #pragma GCC unroll 2
     for (int word = 0; word * 64 < vectors * SHORTS; word++)
-        doubtful[word] = all;
+        doubtful[word] = (word + 1) * 64 <= vectors * SHORTS ? all : all >> 32;    /* an odd block */
 #pragma GCC unroll 16
     for (int v = 0; v < vectors; v++)
         doubtful[v * SHORTS / 64] |= (uint64_t)near_zero(h[v], slack, window) << (v * SHORTS % 64);
@@ -212,7 +212,7 @@ INLINE void dense_append(dense_front_t *front, int first, uint64_t flipped, uint
 #endif
 }
 
-/* `some` blocks of perceptrons of layer q in a pattern, from `block` on, when the inputs of `front` flip: which ones
+/* `some` blocks of perceptrons of layer q in a pattern, from `block` on (even, or some = 1), when the inputs of `front` flip: which ones
  * are -1 before and after.  Bits beyond the last perceptron are the same in both. */
 INLINE void dense_cross_blocks(const dense_t *d, ptrdiff_t q, ptrdiff_t mu, int block, int some,
                                const dense_front_t *front, uint64_t *before, uint64_t *after, int blocks)
@@ -421,7 +421,7 @@ INLINE void dense_store(dense_t *d, ptrdiff_t q, ptrdiff_t mu, const dense_front
 INLINE void dense_turn_all(dense_t *d, ptrdiff_t q, ptrdiff_t mu, const dense_bits_t *turned, dense_front_t *front,
                            int blocks)
 {
-    front->count = 0;
+    front->count = 0;           /* for dense_store, which does not need how many are lowered */
     for (int half = 0; half < (blocks + 1) / 2; half++) {
         for (uint64_t left = turned->of[half]; left; left &= left - 1) {
             const ptrdiff_t i = 64 * half + __builtin_ctzll(left);

@@ -4,6 +4,7 @@
 #include "bits.h"
 #include "dense.h"
 #include "events.h"
+#include "sentinels.h"
 #include "team.h"
 #include "words.h"
 
@@ -12,9 +13,9 @@
 #define DENSE_OF(student) ((dense_t *)(student)->kernel)
 #define BITS_OF(student) ((ising_t *)(student)->kernel)
 
-/* `form` is a constant of each copy of what follows: 0 for events, up to 32 for words of so
- * many groups of neurons, 34..36 for dense with 32 fewer blocks of neurons, 65..72 for bits with 64 fewer blocks of
- * neurons.  `team` is NULL in the copies for one thread, which are without all that is for a team. */
+/* `form` is a constant of each copy of what follows: 0 for events, up to 32 for words of so many groups of neurons, 34..36
+ * for dense with 32 fewer blocks of neurons, 65..72 for bits with 64 fewer blocks of neurons.  `team` is NULL in the copies
+ * for one thread, which are without all that is for a team. */
 enum { MOST_GROUPS = WORD / INPUTS, NO_BITS = 64 };
 #define IS_EVENTS(form) ((form) == 0)
 #define IS_WORDS(form) ((form) > 0 && (form) <= MOST_GROUPS)
@@ -97,14 +98,14 @@ FOR_ALL_FORMS(FOLLOW)
 #define FOLLOWING(form) [form] = {evaluate_##form, spoil_##form},
 static const following_t following[] = {FOR_ALL_FORMS(FOLLOWING)};
 
-/* Whether neuron j of layer l = 0..L is +1 in a pattern. */
+/* Of kernels with sentinels: whether neuron j of layer l = 0..L is +1 in a pattern. */
 INLINE int is_plus(const student_t *student, ptrdiff_t l, ptrdiff_t j, ptrdiff_t mu, int form)
 {
     return IS_DENSE(form) ? dense_is_plus(DENSE_OF(student), l, j, mu)
                           : words_is_plus(WORDS_OF(student), l, j, mu, form);
 }
 
-/* Pre-activation of perceptron (l, i). */
+/* And the pre-activation of perceptron (l, i). */
 INLINE int32_t value_of(const student_t *student, ptrdiff_t l, ptrdiff_t i, ptrdiff_t mu, int form)
 {
     return IS_DENSE(form) ? *dense_value(DENSE_OF(student), l, i, mu) : words_value(WORDS_OF(student), l, i, mu, form);

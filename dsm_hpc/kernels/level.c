@@ -1,4 +1,5 @@
 /* Compiled once for each instruction set, with DSM_LEVEL its name (setup.py). */
+#include "forward.h"
 #include "visits.h"
 
 #define JOIN(a, b) a##b

@@ -3,7 +3,6 @@
 #ifndef DSM_LEVEL_H
 #define DSM_LEVEL_H
 #include "billiard.h"
-#include "sentinels.h"
 
 typedef struct {
     machine_t machine;
@@ -16,7 +15,7 @@ typedef struct {
     int32_t *flipped, *gained;  /* [task] pattern in which the proposal at hand flips its perceptron; gain */
     int window;                 /* half of the proposals to try together next at E = 0 (student.h) */
     int warmth;                 /* running mean of acceptance, times 2^16 (student.h) */
-    sentinels_t *sentinels;     /* [l][i]; NULL where the kernel has its own way, or none */
+    struct sentinels *sentinels;        /* [l][i] sentinels.h; NULL where the kernel has its own way, or none */
     int form;                   /* which kernel, and which copy of it (forms.h) */
     void *kernel;               /* words_t, dense_t, ising_t or events_t */
     billiard_t billiard;        /* of the perceptron that is visited */

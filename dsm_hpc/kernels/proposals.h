@@ -78,10 +78,10 @@ INLINE sentinels_t *sentinels_of(const student_t *student, const proposal_t *p)
 INLINE by_sentinel_t plus_at_sentinels(const student_t *student, const proposal_t *p, ptrdiff_t input, int form)
 {
     const sentinels_t *sentinels = sentinels_of(student, p);
-    by_sentinel_t plus;
+    by_sentinel_t plus = {};
 #pragma GCC unroll 4
     for (int a = 0; a < SENTINELS; a++)
-        plus[a] = is_plus(student, p->l, input, sentinels->mu[a], form);
+        plus[a] = is_plus(student, p->l, input, sentinel(sentinels, a), form);
     return plus;
 }
 
@@ -115,7 +115,7 @@ INLINE int32_t flipped_sentinel(student_t *student, const proposal_t *p, int for
     uint32_t left = expected_flips(sentinels, plus_at_sentinels(student, p, input, form), change);
     for (; LIKELY(left); left &= left - 1) {
         const int a = __builtin_ctz(left);
-        const int32_t mu = __atomic_load_n(&sentinels->mu[a], __ATOMIC_RELAXED);
+        const int32_t mu = sentinel(sentinels, a);
         if (certain)
             return mu;
         const int32_t h = value_of(student, p->l, p->i, mu, form);

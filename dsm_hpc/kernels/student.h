@@ -216,12 +216,19 @@ static void try_by_team(student_t *student, const block_t *block, ptrdiff_t from
     *tried = team->members[0].tried;
 }
 
+/* Whether a team tries proposals sooner than its first thread alone: not where flips are followed by links, of which
+ * few are looked at (two or three threads took 1.07 times as long there, four as long). */
+INLINE int tries_by_team(const student_t *student, int form)
+{
+    return !IS_EVENTS(form) || EVENTS_OF(student)->dense;
+}
+
 /* Proposals between a prefetch and its use; those that a team tries, its threads fetch (try_part). */
-INLINE ptrdiff_t ahead(const student_t *student, const team_t *team)
+INLINE ptrdiff_t ahead(const student_t *student, int shared)
 {
     if (student->energy)
         return AHEAD;
-    return team && student->warmth < COLD ? 0 : 2 * WINDOW;
+    return shared && student->warmth < COLD ? 0 : 2 * WINDOW;
 }
 
 /* Decides the proposals of a block; returns how many, fewer than all if one does not fit the grid.
@@ -230,15 +237,16 @@ INLINE ptrdiff_t decide_block(student_t *student, const block_t *block, team_t *
 {
     const machine_t *machine = &student->machine;
     const int together = machine->depth * machine->patterns >= TOGETHER_FROM, prefetch = student->bytes > CACHED;
+    const int shared = team && tries_by_team(student, form);
     ptrdiff_t fetched = 0;
     tried_t tried;
     tried.from = tried.end = 0;
     for (ptrdiff_t t = 0; t < block->count; t++) {
         if (prefetch)
-            for (; fetched < block->count && fetched < t + ahead(student, team); fetched++)
+            for (; fetched < block->count && fetched < t + ahead(student, shared); fetched++)
                 fetch(student, block, fetched, team, form);
         if (together && student->energy == 0 && student->warmth < COLD && t >= tried.end) {
-            if (team)
+            if (shared)
                 try_by_team(student, block, t, &tried);
             else
                 try_together(student, block, t, next_window(student, block, t, WINDOW), &tried, team, form);
@@ -255,7 +263,7 @@ INLINE ptrdiff_t decide_block(student_t *student, const block_t *block, team_t *
         const int accepted = decide_proposal(student, &p, verdict == FLIPS_NOTHING, team, form);
         note(student, block, t, accepted);
         if (accepted && t < tried.end) {        /* the next window reaches about as far */
-            student->window = (int)(t - (team ? team->window : tried.from) + 2) / 2;
+            student->window = (int)(t - (shared ? team->window : tried.from) + 2) / 2;
             tried.end = t + 1;
         }
         if (accepted && team)
@@ -360,19 +368,12 @@ static ptrdiff_t decide_by_team(student_t *student, const block_t *block)
 }
 #endif
 
-/* Whether a team decides a block sooner than its first thread alone: not at E = 0 where flips are followed by links,
- * of which few are looked at (two or three threads take 1.07 times as long there, four as long). */
-INLINE int is_for_team(const student_t *student)
-{
-    return student->team && !(student->energy == 0 && IS_EVENTS(student->form) && !EVENTS_OF(student)->dense);
-}
-
 static ptrdiff_t student_decide(student_t *student, const block_t *block)
 {
 #define COPY(form) [form] = decide_##form,
     static ptrdiff_t (*const copies[])(student_t *, const block_t *) = {FOR_ALL_FORMS(COPY)};
 #ifdef _OPENMP
-    if (is_for_team(student))
+    if (student->team)
         return decide_by_team(student, block);
 #endif
     return copies[student->form](student, block);

@@ -21,7 +21,6 @@
  */
 #ifndef DSM_WORDS_H
 #define DSM_WORDS_H
-#include "forward.h"
 #include "gather.h"
 
 /* ------------------------------------------------------------------------------------------------ tables */
