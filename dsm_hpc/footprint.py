@@ -63,7 +63,7 @@ def _kernel_bytes(config: Config) -> int:
 def kernel_bytes(
     kernel: str, depth: int, width: int, fan_in: int, train: int, threads: int = 1, ising: bool = False
 ) -> int:
-    """What a kernel keeps (kernels/word.h, gather.h, dense.h, events.h, bits.h; sentinels.h, billiard.h, team.h)."""
+    """What a kernel keeps (kernels/word.h, gather.h, dense.h, events.h, bits.h; also billiard.h, team.h)."""
     others = threads - 1
     tasks = 8 * train + others * TEAM_BYTES + (0 if ising else _billiard_bytes(fan_in, train))
     if kernel == "bits":

@@ -215,7 +215,7 @@ def test_one_weight_that_fills_the_grid():
 
 @pytest.mark.parametrize("width", [40, 100])
 def test_one_weight_that_fills_the_grid_at_zero_energy(width):
-    """The same where most flips do no harm, as one input decides all outputs, for proposals tried side by side."""
+    """The same at E = 0, side by side, where most flips do no harm, as one input decides all outputs."""
     rng = np.random.default_rng(41)
     wiring = oracle.draw_wiring(rng, 2, width, width, "full")
     weights = 0.01 * rng.standard_normal(wiring.shape)
