@@ -13,9 +13,9 @@
 #define DENSE_OF(student) ((dense_t *)(student)->kernel)
 #define BITS_OF(student) ((ising_t *)(student)->kernel)
 
-/* `form` is a constant of each copy of what follows: 0 for events, up to 32 for words of so many groups of neurons, 34..36
- * for dense with 32 fewer blocks of neurons, 65..72 for bits with 64 fewer blocks of neurons.  `team` is NULL in the copies
- * for one thread, which are without all that is for a team. */
+/* `form` is a constant of each copy of what follows: 0 for events, up to 32 for words of so many groups of neurons,
+ * 34..36 for dense with 32 fewer blocks of neurons, 65..72 for bits with 64 fewer blocks of neurons.  `team` is NULL in
+ * the copies for one thread, which are without all that is for a team. */
 enum { MOST_GROUPS = WORD / INPUTS, NO_BITS = 64 };
 #define IS_EVENTS(form) ((form) == 0)
 #define IS_WORDS(form) ((form) > 0 && (form) <= MOST_GROUPS)

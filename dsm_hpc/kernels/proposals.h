@@ -29,6 +29,11 @@ INLINE int shares_rows(const student_t *student)
     return words_of(student) >= SHARED_WORDS;
 }
 
+INLINE sentinels_t *sentinels_of(const student_t *student, ptrdiff_t l, ptrdiff_t i)
+{
+    return student->sentinels + l * student->machine.width + i;
+}
+
 /* What proposal t will need first. */
 INLINE void fetch(const student_t *student, const block_t *block, ptrdiff_t t, const team_t *team, int form)
 {
@@ -43,7 +48,7 @@ INLINE void fetch(const student_t *student, const block_t *block, ptrdiff_t t, c
     const int at_zero = student->energy == 0;
     const ptrdiff_t words = at_zero ? 0 : part_of(words_of(student), 1, team && shares_rows(student) ? team->size : 1);
     if (at_zero && HAS_SENTINELS(form))
-        __builtin_prefetch(student->sentinels + l * student->machine.width + i);
+        __builtin_prefetch(sentinels_of(student, l, i));
     if (IS_WORDS(form))
         words_prefetch(WORDS_OF(student), l, i, at_zero, form);
     else if (IS_DENSE(form))
@@ -69,15 +74,10 @@ INLINE proposal_t proposal_of(const student_t *student, const block_t *block, pt
 
 /* -------------------------------------------------------------------------------------------------- at E = 0 */
 
-INLINE sentinels_t *sentinels_of(const student_t *student, const proposal_t *p)
-{
-    return student->sentinels + p->l * student->machine.width + p->i;
-}
-
 /* The input whose weight changes, at the sentinels. */
 INLINE by_sentinel_t plus_at_sentinels(const student_t *student, const proposal_t *p, ptrdiff_t input, int form)
 {
-    const sentinels_t *sentinels = sentinels_of(student, p);
+    const sentinels_t *sentinels = sentinels_of(student, p->l, p->i);
     by_sentinel_t plus = {};
 #pragma GCC unroll 4
     for (int a = 0; a < SENTINELS; a++)
@@ -89,7 +89,7 @@ INLINE by_sentinel_t plus_at_sentinels(const student_t *student, const proposal_
 INLINE void move_sentinels(student_t *student, const proposal_t *p, int form)
 {
     const ptrdiff_t input = input_of(&student->machine, p->l, p->i, p->k);
-    sentinels_of(student, p)->h += signed_change(plus_at_sentinels(student, p, input, form), p->after - p->before);
+    sentinels_of(student, p->l, p->i)->h += signed_change(plus_at_sentinels(student, p, input, form), p->after - p->before);
 }
 
 /* Looks at all of them, where that takes no longer than to look at one; returns whether it does. */
@@ -97,7 +97,7 @@ INLINE int look_at_sentinels(student_t *student, const proposal_t *p, int form)
 {
 #if defined(__AVX512F__)
     if (IS_WORDS(form) && !is_gathered(WORDS_OF(student), form)) {
-        sentinels_t *sentinels = sentinels_of(student, p);
+        sentinels_t *sentinels = sentinels_of(student, p->l, p->i);
         sentinels->h = (by_sentinel_t)words_four_values(WORDS_OF(student), p->l, p->i, sentinels->mu, form);
         return 1;
     }
@@ -110,7 +110,7 @@ INLINE int32_t flipped_sentinel(student_t *student, const proposal_t *p, int for
 {
     const ptrdiff_t input = input_of(&student->machine, p->l, p->i, p->k);
     const int32_t change = p->after - p->before;
-    sentinels_t *sentinels = sentinels_of(student, p);
+    sentinels_t *sentinels = sentinels_of(student, p->l, p->i);
     const int certain = look_at_sentinels(student, p, form);
     uint32_t left = expected_flips(sentinels, plus_at_sentinels(student, p, input, form), change);
     for (; LIKELY(left); left &= left - 1) {
@@ -140,7 +140,7 @@ INLINE void watch_flip(student_t *student, const proposal_t *p, int32_t mu, int 
     if (IS_EVENTS(form))
         events_watch(EVENTS_OF(student), p->l, p->i, mu);
     else if (HAS_SENTINELS(form))
-        watch(sentinels_of(student, p), mu, value_of(student, p->l, p->i, mu, form));
+        watch(sentinels_of(student, p->l, p->i), mu, value_of(student, p->l, p->i, mu, form));
 }
 
 /* Of a flip that is harmless. */
@@ -149,7 +149,7 @@ INLINE void dismiss_flip(student_t *student, const flip_t *flip, int form)
     if (IS_EVENTS(form))
         events_dismiss(EVENTS_OF(student), flip->l, flip->i, flip->mu);
     else if (HAS_SENTINELS(form))
-        dismiss(student->sentinels + flip->l * student->machine.width + flip->i, flip->mu, student->machine.patterns);
+        dismiss(sentinels_of(student, flip->l, flip->i), flip->mu, student->machine.patterns);
 }
 
 /* A pattern that flips, or -1. */
