@@ -89,7 +89,8 @@ INLINE by_sentinel_t plus_at_sentinels(const student_t *student, const proposal_
 INLINE void move_sentinels(student_t *student, const proposal_t *p, int form)
 {
     const ptrdiff_t input = input_of(&student->machine, p->l, p->i, p->k);
-    sentinels_of(student, p->l, p->i)->h += signed_change(plus_at_sentinels(student, p, input, form), p->after - p->before);
+    const by_sentinel_t plus = plus_at_sentinels(student, p, input, form);
+    sentinels_of(student, p->l, p->i)->h += signed_change(plus, p->after - p->before);
 }
 
 /* Looks at all of them, where that takes no longer than to look at one; returns whether it does. */
